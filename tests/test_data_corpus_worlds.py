@@ -23,11 +23,11 @@ JUDGED = [name for name in NAMES if name != "bundled-helpsteer"]
 RPR = ("bundled-rpr", "bundled-rpr-balanced")
 # Of all texts and labels at fold 0 and seed 0: a change of the corpus or of its generator must be meant.
 SHA256: dict[str, str] = {
-    "bundled-audience": "dc2d1a6da88017cb436d9fa6022e89de12a1efc19b8d902ad238d4c5313f49ad",
-    "bundled-rpr": "a8dac74c23bdec9ac91278b4f381d0f5b4d4850c98d63eb8b1d2df39fda4efec",
-    "bundled-rpr-balanced": "689f1647372532434082109f7b8eef38f56b0e982217f6bd248a3230074e034b",
-    "bundled-topics": "5d821376959fb2aa88eb6272b4d5cd3bed7e275344636d028d4a17257edf968b",
-    "bundled-helpsteer": "1ff05d26a1630655c40f9fc1029dc9d9a5e0b4af2421247fe061066df9f306f0",
+    "bundled-audience": "61808d7ef27ad1c619dd582c472e5a59ab8cb6d5ffe133de066c7b8225abb8e0",
+    "bundled-rpr": "3d96c660432e036a52ed95d70194099d1eea9dcf25bd873ffe3b037e3563fc73",
+    "bundled-rpr-balanced": "d2f93fdb5cd6fc565ac76581116c3e74c00987587b81972196d6ec199d62dfef",
+    "bundled-topics": "dc2f7db5a89a60e60b07aa4350f40682937deec74803ad32e96467ab7e52150a",
+    "bundled-helpsteer": "64e0f55200eefd49fcc976dc77715e1bad7bf074f886bb61913392a5147d40ad",
 }
 
 
