@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from micro_paper.errors import InputError, MissingError
-from micro_paper.parameters import Value, read_profile
+from micro_paper.parameters import Value, named_worlds, read_profile
 from micro_paper.paths import cache_dir, mirror, project_root
-from micro_paper.pipeline import named_worlds
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
@@ -72,6 +71,8 @@ def _missing_data(values: Mapping[str, Value]) -> list[str]:
         return [f"the data sets cannot be looked up ({error}): `make setup`"]
     lacking, remote = [], []
     for name in named_worlds(values):
+        if name.startswith("synthetic-"):
+            continue
         try:
             info = data.describe(name)
         except (InputError, MissingError) as error:

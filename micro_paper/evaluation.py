@@ -13,7 +13,7 @@ from micro_paper import metrics
 from micro_paper.errors import InputError
 from micro_paper.methods import make
 from micro_paper.settings import Settings
-from micro_paper.worlds import World, context_budget
+from micro_paper.worlds import World
 
 MACRO = "average"
 
@@ -95,6 +95,9 @@ def evaluate(
     result = Evaluation(worlds[0].name, pairs, list(seeds))
     starts = np.cumsum([0] + [0 if shared else len(w.test) for w in worlds])
     columns = len(seeds) * (len(worlds) if shared else 1)
+    labelled = {
+        (i, s): world.contexts(budget, s) for i, world in enumerate(worlds) for s in seeds if budget is not None
+    }
     for name in methods:
         probability = np.empty((len(pairs), columns))
         result.chosen[name] = []
@@ -103,7 +106,7 @@ def evaluate(
             for column, seed in enumerate(seeds):
                 method = make(name, settings, seed).fit(world.train, world.validation)
                 if budget is not None:
-                    method.adapt(context_budget(world.train, budget, seed))
+                    method.adapt(labelled[number, seed])
                 run = column + (number * len(seeds) if shared else 0)
                 probability[rows, run] = method.predict_proba(world.test)
                 history = getattr(method, "history", None)

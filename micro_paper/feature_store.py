@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +27,11 @@ from torch import Tensor
 
 from micro_paper.errors import InputError
 from micro_paper.feature_items import row_keys
+from micro_paper.manifest import DRAFT, write_atomic
 from micro_paper.pairs import Pairs
 
 FORMAT = 1
 _INDEX = "index.safetensors"
-_DRAFT = ".draft"
 _FLOAT16_LIMIT = 60000.0  # float16 ends at 65504
 
 
@@ -237,26 +235,10 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
         shards.append({"file": path.name, "bytes": path.stat().st_size, "sha256": header["sha256"]})
     text = json.dumps({**manifest, "shards": shards}, indent=1, sort_keys=True) + "\n"
     write_atomic(folder / "manifest.json", text.encode())
-    for draft in folder.glob(f".*{_DRAFT}"):  # of processes that were killed; a living one's is younger
+    for draft in folder.glob(f".*{DRAFT}"):  # of processes that were killed; a living one's is younger
         with contextlib.suppress(OSError):
             if time.time() - draft.stat().st_mtime > 3600:
                 draft.unlink()
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there, however the process ends."""
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", suffix=_DRAFT, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
-        raise
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor], address: str, number: int) -> None:

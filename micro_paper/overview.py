@@ -11,7 +11,7 @@ import pandas as pd
 
 from micro_paper import data, synthetic
 from micro_paper.features import FeatureSettings, pool_store
-from micro_paper.parameters import WORLD_PARAMETERS
+from micro_paper.parameters import named_worlds
 from micro_paper.paths import project_root
 from micro_paper.worlds import World, load_world
 
@@ -20,7 +20,7 @@ GROUPED, FIRST_500 = "grouped by prompt", "first 500 rows of each attribute"
 
 def used(parameters: Mapping[str, Any]) -> list[str]:
     """Return the data sets that a notebook's parameters name, each once."""
-    return list(dict.fromkeys(str(parameters[name]) for name in WORLD_PARAMETERS if name in parameters))
+    return named_worlds(parameters)
 
 
 def _is_text(name: str) -> bool:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from micro_paper.errors import InputError
 
+TABLES = ("responses", "prompts", "contexts", "lengths", "ratings")  # one row a text; all else has one a pair
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -27,6 +29,8 @@ class Pairs:
         lengths: (m,) length of each response, in words (text) or 0 (tabular).
         pair_id, prompt_id, attribute: (n,) arrays of str.
         user_id: (n,) array of str, or None where the data names no users.
+        ratings: (m, A) rating of each response by each of A attributes, nan where unknown; None where there are none.
+        rating_names: the A attributes.
     """
 
     responses: Tensor
@@ -41,17 +45,24 @@ class Pairs:
     prompt_id: np.ndarray
     attribute: np.ndarray
     user_id: np.ndarray | None = None
+    ratings: Tensor | None = None
+    rating_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.chosen)
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("responses", "prompts", "contexts", "lengths") or value is None:
+            if field.name in (*TABLES, "rating_names") or value is None:
                 continue
             if len(value) != n:
                 raise InputError(f"{field.name} has {len(value)} rows, chosen has {n}: give one row a pair")
         if (self.contexts is None) != (self.context is None):
             raise InputError("contexts and context go together: give both or neither")
+        if self.ratings is not None and self.ratings.shape != (len(self.responses), len(self.rating_names)):
+            raise InputError(
+                f"ratings have shape {tuple(self.ratings.shape)}: give a row a response and a column for each of "
+                f"the {len(self.rating_names)} rating_names"
+            )
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -112,7 +123,7 @@ class Pairs:
         """Return the pairs with all features in `dtype`, everything on `device`."""
         moved = {
             name: None if getattr(self, name) is None else getattr(self, name).to(device=device, dtype=dtype)
-            for name in ("responses", "prompts", "contexts", "lengths")
+            for name in TABLES
         }
         moved |= {
             name: None if getattr(self, name) is None else getattr(self, name).to(device)

@@ -25,6 +25,7 @@ from micro_paper.parameters import (
     WORLD_PARAMETERS,
     Value,
     check_names,
+    named_worlds,
     read_parameters,
     read_profile,
 )
@@ -32,12 +33,6 @@ from micro_paper.paths import project_root
 from micro_paper.run import resolve
 
 PACKAGE = "micro_paper"
-
-
-def named_worlds(values: Mapping[str, Value]) -> list[str]:
-    """Return the data sets that a profile names, once each; synthetic worlds are none."""
-    names = dict.fromkeys(str(values[key]) for key in WORLD_PARAMETERS if values.get(key) is not None)
-    return [name for name in names if not name.startswith("synthetic-")]
 
 
 def notebook_files(root: Path | None = None) -> list[Path]:
@@ -183,6 +178,8 @@ def extract(
     settings = FeatureSettings(**{name: values[name] for name in FEATURE_PARAMETERS if name in values})
     pools: dict[str, str] = {}
     for name in named_worlds(values):
+        if name.startswith("synthetic-"):
+            continue
         info = data.describe(name)
         if info.text:
             pools.setdefault(info.pool, name)

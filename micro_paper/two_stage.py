@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -84,18 +84,30 @@ class HeadsMethod:
             weights = self.weights(held_out.prompts)[held_out.prompt]
             return mixture_nll(self._margins(held_out), weights).item()
 
-        self.history = train(
-            model,
-            loss,
-            len(pairs),
-            self.settings.stage1_schedule(),
-            self.generator("order"),
-            validate=validate if self.settings.early_stopping and len(validation) else None,
-        )
+        self._train(model, loss, len(pairs), validate if len(validation) else None)
         if self.settings.head_scale == "unit":
             with torch.no_grad():
                 self.heads.weight /= self._margins(pairs).square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
         return self
+
+    def _train(
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor], Tensor],
+        n: int,
+        validate: Callable[[], float] | None,
+        on_epoch: Callable[[int], None] | None = None,
+    ) -> None:
+        """Minimise `loss` over the n training pairs by the settings' schedule; `validate` chooses the epoch."""
+        self.history = train(
+            model,
+            loss,
+            n,
+            self.settings.stage1_schedule(),
+            self.generator("order"),
+            validate=validate if self.settings.early_stopping else None,
+            on_epoch=on_epoch,
+        )
 
     def adapt(self, context_pairs: Pairs) -> Self:
         """Do nothing: weights that do not read the context cannot adapt to it."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from micro_paper import synthetic
@@ -28,6 +29,7 @@ class World:
         fold: which of the five rotations of the prompts this is.
         train, validation, test: pairs on features.
         fingerprint: content hash of data and features, for the manifest.
+        context_source: where the context-labelled pairs of stage 2 are drawn from; None = `train`.
     """
 
     name: str
@@ -36,11 +38,16 @@ class World:
     validation: Pairs
     test: Pairs
     fingerprint: str
+    context_source: Pairs | None = None
 
     @property
     def attributes(self) -> list[str]:
         """Attributes of the test pairs, sorted."""
         return sorted(set(self.test.attribute))
+
+    def contexts(self, budget: int, seed: int) -> Pairs:
+        """Return the context-labelled pairs of stage 2, `budget` an attribute; see `context_budget`."""
+        return context_budget(self.train if self.context_source is None else self.context_source, budget, seed)
 
 
 def load_world(
@@ -84,7 +91,28 @@ def load_world(
         raise InputError(f"{name} is a text world: give feature settings with a backbone")
     encoded = _pool_store(name, features, str(store or project_root() / "build" / "features"), progress)
     splits = {split: encoded.pairs(rows) for split, rows in sets.items()}
+    if info.kind == "rated":
+        table = data.ratings(name)
+        splits = {split: with_ratings(pairs, sets[split], table) for split, pairs in splits.items()}
     return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address))
+
+
+def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:
+    """Return the pairs with the ratings of their responses.
+
+    Args:
+        rows: the data set behind the pairs, in their order.
+        ratings: columns prompt_id, prompt, response and one an attribute, as `data.ratings` gives them.
+    """
+    names = tuple(c for c in ratings.columns if c not in ("prompt_id", "prompt", "response"))
+    mean = ratings.groupby(["prompt_id", "response"], sort=False)[list(names)].mean()
+    place = {key: i for i, key in enumerate(mean.index)}
+    table = torch.full((len(pairs.responses), len(names)), torch.nan, dtype=torch.float64)
+    values = torch.from_numpy(mean.to_numpy(dtype=np.float64))
+    for side, where in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
+        found = np.array([place.get(key, -1) for key in zip(rows["prompt_id"], rows[side], strict=True)], np.int64)
+        table[where[found >= 0]] = values[found[found >= 0]]
+    return replace(pairs, ratings=table, rating_names=names)
 
 
 @lru_cache(maxsize=4)

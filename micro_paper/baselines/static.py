@@ -14,7 +14,6 @@ from micro_paper.bradley_terry import log_preference
 from micro_paper.errors import InputError
 from micro_paper.mixture import StaticWeights
 from micro_paper.pairs import Pairs
-from micro_paper.training import train
 from micro_paper.two_stage import HeadsMethod
 
 ROUNDS = 4  # of hard EM, at least
@@ -72,15 +71,7 @@ class GroupHeads(HeadsMethod):
             own = self._margins(held_out).gather(1, head["validation"][:, None])
             return -log_preference(own).mean().item()
 
-        self.history = train(
-            model,
-            loss,
-            len(pairs),
-            self.settings.stage1_schedule(),
-            self.generator("order"),
-            validate=validate if self.settings.early_stopping and len(validation) else None,
-            on_epoch=refresh,
-        )
+        self._train(model, loss, len(pairs), validate if len(validation) else None, refresh)
 
 
 class StaticMaxMin(GroupHeads):
