@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,34 +96,62 @@ def evaluate(
     result = Evaluation(worlds[0].name, pairs, list(seeds))
     starts = np.cumsum([0] + [0 if shared else len(w.test) for w in worlds])
     columns = len(seeds) * (len(worlds) if shared else 1)
-    labelled = {
-        (i, s): world.contexts(budget, s) for i, world in enumerate(worlds) for s in seeds if budget is not None
-    }
-    for name in methods:
-        probability = np.empty((len(pairs), columns))
+    names = list(methods)
+    for name in names:
+        result.probability[name] = np.empty((len(pairs), columns))
         result.chosen[name] = []
-        for number, (world, start) in enumerate(zip(worlds, starts, strict=False)):
-            rows = np.arange(start, start + len(world.test))
-            for column, seed in enumerate(seeds):
-                method = make(name, settings, seed).fit(world.train, world.validation)
-                if budget is not None:
-                    method.adapt(labelled[number, seed])
-                run = column + (number * len(seeds) if shared else 0)
-                probability[rows, run] = method.predict_proba(world.test)
-                history = getattr(method, "history", None)
-                result.chosen[name].append(
-                    {
-                        "fold": world.fold,
-                        "seed": seed,
-                        "epoch": getattr(history, "best_epoch", -1),
-                        "tau": getattr(method, "tau", np.nan),
-                    }
-                )
+    for number, (world, start) in enumerate(zip(worlds, starts, strict=False)):
+        rows = np.arange(start, start + len(world.test))
+        for column, seed in enumerate(seeds):
+            labelled = None if budget is None else world.contexts(budget, seed)
+            run = column + (number * len(seeds) if shared else 0)
+            fitted: dict[type, Any] = {}
+            for name in names:
+                method = _fit(make(name, settings, seed), world, fitted)
+                if labelled is not None:
+                    method.adapt(labelled)
+                result.probability[name][rows, run] = method.predict_proba(world.test)
+                result.supervision[name] = method.supervision
+                result.chosen[name].append(_choices(method, world.fold, seed))
                 if name in keep_heads:
                     result.heads.setdefault(name, []).append(_head_run(method, world, seed, rows))
-        result.probability[name] = probability
-        result.supervision[name] = method.supervision
     return result
+
+
+def merge(*evaluations: Evaluation) -> Evaluation:
+    """Return one evaluation with the methods of all, which were tested on the same pairs.
+
+    Numbers of runs may differ between methods: headline rows have more than controls.
+
+    Raises:
+        InputError: the test pairs differ, or a method occurs twice.
+    """
+    first = evaluations[0]
+    result = Evaluation(first.world, first.pairs, first.seeds)
+    for other in evaluations:
+        if not other.pairs.equals(first.pairs):
+            raise InputError(f"the evaluations of {first.world} and {other.world} have other test pairs")
+        if twice := sorted(set(result.probability) & set(other.probability)):
+            raise InputError(f"method {twice[0]!r} was evaluated twice")
+        for name in ("probability", "supervision", "heads", "chosen"):
+            getattr(result, name).update(getattr(other, name))
+    return result
+
+
+def _fit(method: Any, world: World, fitted: dict[type, Any]) -> Any:
+    """Fit the method, or take over what a method of the same run with the same stage 1 has learnt."""
+    stage1 = getattr(type(method), "stage1_of", type(method))
+    if stage1 in fitted:
+        method.__dict__.update(copy.copy(fitted[stage1].__dict__))
+        method.forget_stage2()
+        return method
+    fitted[stage1] = method.fit(world.train, world.validation)
+    return method
+
+
+def _choices(method: Any, fold: int, seed: int) -> dict[str, Any]:
+    epoch = getattr(getattr(method, "history", None), "best_epoch", -1)
+    return {"fold": fold, "seed": seed, "epoch": epoch, "tau": getattr(method, "tau", np.nan)}
 
 
 def _head_run(method, world: World, seed: int, rows: np.ndarray) -> HeadRun:

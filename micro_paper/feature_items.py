@@ -55,15 +55,15 @@ def row_items(dataset: Any, heads_see: str | None = None) -> Iterator[tuple[Item
     for name in ("prompt", "chosen", "rejected"):
         if name not in names:
             raise InputError(f"the data set has no column {name!r}: features need prompt, chosen, rejected")
-    prompts = list(dataset["prompt"])
-    bases = list(dataset["response_prompt"]) if "response_prompt" in names else prompts
-    asked = list(dataset["context_prompt"]) if "context_prompt" in names else prompts
-    contexts = list(dataset["context"]) if "context" in names else [None] * len(prompts)
+    prompts = dataset["prompt"][:]
+    bases = dataset["response_prompt"][:] if "response_prompt" in names else prompts
+    asked = dataset["context_prompt"][:] if "context_prompt" in names else prompts
+    contexts = dataset["context"][:] if "context" in names else [None] * len(prompts)
     stated = sum(bool(c) for c in contexts)
     if 0 < stated < len(contexts):
         row = next(i for i, c in enumerate(contexts) if not c) + 1
         raise InputError(f"row {row} has no context while {stated} rows have one: give all rows one, or none")
-    columns = zip(prompts, bases, asked, dataset["chosen"], dataset["rejected"], contexts, strict=True)
+    columns = zip(prompts, bases, asked, dataset["chosen"][:], dataset["rejected"][:], contexts, strict=True)
     for i, (prompt, base, question, chosen, rejected, context) in enumerate(columns):
         for name, value in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
             if not isinstance(value, str | list) or (name == "prompt" and not value):

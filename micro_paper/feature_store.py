@@ -136,7 +136,7 @@ class FeatureStore:
         contexts = context = None
         if n and keys[0].context is not None:
             contexts, context, _ = table([k.context for k in keys])
-        texts = [*dataset["chosen"], *dataset["rejected"]]
+        texts = [*dataset["chosen"][:], *dataset["rejected"][:]]
         return Pairs(
             responses=responses,
             chosen=both[:n],
@@ -288,4 +288,4 @@ def _strings(dataset: Any, column: str, n: int) -> np.ndarray:
     """Return a column as (n,) str; "" for what is absent, the row number for an absent id."""
     if column not in dataset.column_names:
         return np.array([str(i) if column == "pair_id" else "" for i in range(n)], dtype=str)
-    return np.array(["" if v is None else str(v) for v in dataset[column]], dtype=str)
+    return np.array(["" if v is None else str(v) for v in dataset[column][:]], dtype=str)

@@ -212,8 +212,14 @@ class TwoStage(HeadsMethod):
         super().fit(train_pairs, validation)
         self._validation = validation
         self.stage1_weights = self.weights
-        self.adapted = False
+        self.forget_stage2()
         return self
+
+    def forget_stage2(self) -> None:
+        """Go back to the router of stage 1."""
+        self.weights = self.stage1_weights
+        self.adapted = False
+        self._tables = dict(self._tables)
 
     def adapt(self, context_pairs: Pairs) -> Self:
         """Run stage 2 on pairs that state their context; the heads stay as they are.
@@ -305,6 +311,7 @@ class PromptOnly(TwoStage):
     """MiCRo's stage 1 alone: weights from the prompt, no context."""
 
     supervision = "binary labels"
+    stage1_of = TwoStage
 
     def adapt(self, context_pairs: Pairs) -> Self:
         """Do nothing: this row shows what stage 1 reaches without contexts."""

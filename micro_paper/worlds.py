@@ -108,9 +108,10 @@ def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:
     mean = ratings.groupby(["prompt_id", "response"], sort=False)[list(names)].mean()
     place = {key: i for i, key in enumerate(mean.index)}
     table = torch.full((len(pairs.responses), len(names)), torch.nan, dtype=torch.float64)
-    values = torch.from_numpy(mean.to_numpy(dtype=np.float64))
+    values = torch.tensor(mean.to_numpy(dtype=np.float64))
     for side, where in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
-        found = np.array([place.get(key, -1) for key in zip(rows["prompt_id"], rows[side], strict=True)], np.int64)
+        keys = zip(rows["prompt_id"][:], rows[side][:], strict=True)
+        found = np.array([place.get(key, -1) for key in keys], np.int64)
         table[where[found >= 0]] = values[found[found >= 0]]
     return replace(pairs, ratings=table, rating_names=names)
 
