@@ -11,7 +11,7 @@ sys.path.insert(0, workflow.basedir)
 
 from pathlib import Path
 
-from micro_paper import pipeline
+from micro_paper import pipeline, provenance
 from micro_paper.parameters import FEATURE_PARAMETERS, WORLD_PARAMETERS, read_parameters
 
 # What must be there before a notebook runs, by its number; everything else is independent.
@@ -98,7 +98,7 @@ for STEM, CHOSEN in PARAMETERS.items():
             stem=STEM,
             parameters=json.dumps(CHOSEN),
             options=options(CHOSEN.keys() | read_parameters(ROOT / "notebooks" / f"{STEM}.ipynb").keys()),
-            **pipeline.fingerprint(ROOT / "notebooks" / f"{STEM}.ipynb", ROOT),
+            **provenance.fingerprint(ROOT / "notebooks" / f"{STEM}.ipynb", ROOT),
         threads: THREADS
         shell:
             "{PYTHON} -m micro_paper run {params.stem} --profile {PROFILE} --threads {threads} {params.options}"

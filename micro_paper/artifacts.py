@@ -24,7 +24,6 @@ from micro_paper.errors import InputError, suggest
 from micro_paper.manifest import (
     PREDICTIONS_LIMIT,
     check_profile,
-    code_hash,
     json_hash,
     notebook_hash,
     notebook_path,
@@ -35,6 +34,7 @@ from micro_paper.manifest import (
     write_atomic,
 )
 from micro_paper.paths import project_root
+from micro_paper.provenance import fingerprint
 from micro_paper.publishing import committed, committed_figure, publish, stale, verify
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Artifacts:
             "profile": profile,
             "parameters": plain,
             "hashes": {
-                "code": code_hash(self.root),
+                "code": fingerprint(path, self.root)["code"],
                 "notebook": notebook_hash(path),
                 "parameters": json_hash(plain),
                 "inputs": dict(sorted((inputs or {}).items())),

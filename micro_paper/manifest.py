@@ -52,14 +52,6 @@ def to_lines(entries: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(e, sort_keys=True, ensure_ascii=False) + "\n" for e in ordered).encode()
 
 
-def code_hash(root: Path) -> str:
-    """Return one hash of every module of the package, names included."""
-    digest = hashlib.sha256()
-    for path in sorted((root / "micro_paper").rglob("*.py")):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256(path.read_bytes())}\n".encode())
-    return digest.hexdigest()
-
-
 def notebook_path(root: Path, notebook: str) -> Path:
     """Return the notebook `notebooks/NAME.ipynb`.
 

@@ -11,6 +11,7 @@ from typing import Any
 from micro_paper import manifest
 from micro_paper.errors import InputError, MissingError
 from micro_paper.paths import project_root
+from micro_paper.provenance import fingerprint
 
 KINDS = ("results", "figures")
 DEFAULT_PROFILE = "bundled"
@@ -167,16 +168,18 @@ def verify(profile: str, root: Path | None = None) -> list[str]:
 
 
 def stale(profile: str, root: Path | None = None) -> list[str]:
-    """Return which notebooks of a published profile, or the code, changed since it was made."""
+    """Return which notebooks of a published profile, or library modules that they import, changed since it was made."""
     root = Path(root) if root else project_root()
-    problems, code = set(), manifest.code_hash(root)
+    problems, code = set(), {}
     for entry in manifest.read_lines(root / "results" / profile / "manifest.jsonl"):
         path = root / entry["notebook"]
         if not path.is_file():
             problems.add(f"{entry['notebook']} is gone, its files are still in profile {profile}")
         elif manifest.notebook_hash(path) != entry["hashes"]["notebook"]:
             problems.add(f"{entry['notebook']} changed since profile {profile} was made")
-        if entry["hashes"]["code"] != code:
+        if path.is_file() and path not in code:
+            code[path] = fingerprint(path, root)["code"]
+        if entry["hashes"]["code"] != code.get(path, entry["hashes"]["code"]):
             problems.add(f"micro_paper changed since {entry['notebook']} ran for profile {profile}")
     return sorted(problems)
 

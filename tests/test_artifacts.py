@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from micro_paper import artifacts, formatting, manifest, publishing
 from micro_paper.artifacts import Artifacts
 from micro_paper.errors import InputError, MissingError
+from micro_paper.provenance import fingerprint
 
 COLUMNS = {"method": "row name", "attribute": "attribute", "value": "accuracy, share of pairs"}
 
 
-def notebook(root: Path, name: str, source: str = "x = 1") -> None:
+def notebook(root: Path, name: str, source: str = "import micro_paper.one") -> None:
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": ["# prose"]},
         {"cell_type": "code", "metadata": {}, "source": [source], "outputs": [], "execution_count": None},
@@ -236,19 +237,20 @@ def test_manifest_line_names_everything_and_nothing_volatile(root, frame):
 
 def test_hashes_see_what_matters_only(root):
     path = root / "notebooks/05_stage2.ipynb"
-    before = manifest.notebook_hash(path), manifest.code_hash(root)
+    before = fingerprint(path, root)
     cells = json.loads(path.read_text())
     cells["cells"][0]["source"] = "other prose"
     cells["cells"][1]["outputs"] = [{"output_type": "stream", "text": "x"}]
-    cells["cells"][1]["source"] = "x = 1"  # a string in place of a list of lines
+    cells["cells"][1]["source"] = "import micro_paper.one"  # a string in place of a list of lines
     cells["cells"].append({"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": "y = 2"})
     path.write_text(json.dumps(cells))
-    (root / "micro_paper" / "notes.txt").write_text("x")
-    assert (manifest.notebook_hash(path), manifest.code_hash(root)) == before
-    notebook(root, "05_stage2", "x = 2")
-    assert manifest.notebook_hash(path) != before[0]
-    (root / "micro_paper" / "one.py").rename(root / "micro_paper" / "two.py")
-    assert manifest.code_hash(root) != before[1]
+    (root / "micro_paper" / "not_imported.py").write_text("x = 1")
+    assert fingerprint(path, root) == before
+    (root / "micro_paper" / "one.py").write_text("a = 3\n")
+    changed = fingerprint(path, root)
+    assert changed["notebook"] == before["notebook"] and changed["code"] != before["code"]
+    notebook(root, "05_stage2", "import micro_paper.one as x")
+    assert fingerprint(path, root)["notebook"] != before["notebook"]
 
 
 def test_a_new_run_removes_what_it_no_longer_writes(root, frame):
@@ -340,14 +342,16 @@ def test_verify_finds_the_damage(root, frame, damage, message):
 
 def test_stale_names_notebook_and_code(root, frame):
     published(root, frame)
-    notebook(root, "05_stage2", "x = 3")
+    notebook(root, "05_stage2", "import micro_paper.one\nx = 3")
     (root / "micro_paper" / "one.py").write_text("a = 2\n")
     assert [p.split(" since")[0] for p in artifacts.stale("bundled", root)] == [
         "micro_paper changed",
         "notebooks/05_stage2.ipynb changed",
     ]
     (root / "notebooks/05_stage2.ipynb").unlink()
-    assert "05_stage2.ipynb is gone" in artifacts.stale("bundled", root)[1]
+    assert artifacts.stale("bundled", root) == [
+        "notebooks/05_stage2.ipynb is gone, its files are still in profile bundled"
+    ]
 
 
 def test_publish_refuses_what_is_not_finished(root, frame):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from micro_paper import pipeline
+from micro_paper import pipeline, provenance
 from micro_paper.errors import InputError
 from micro_paper.run import run
 
@@ -166,19 +166,19 @@ def package(tmp_path) -> Path:
     ],
 )
 def test_code_that_a_source_depends_on(package, source, files):
-    found = pipeline.code_closure([source], package)
+    found = provenance.code_closure([source], package)
     assert [p.relative_to(package / "micro_paper").as_posix() for p in found] == files
 
 
 def test_an_import_by_a_computed_name_makes_all_code_count(package):
     (package / "micro_paper" / "b.py").write_text("import importlib\nimportlib.import_module('micro_paper.' + 'c')")
-    assert len(pipeline.code_closure(["import micro_paper.a"], package)) == 7
+    assert len(provenance.code_closure(["import micro_paper.a"], package)) == 7
 
 
 def test_the_hash_follows_content_and_place(package):
-    files = pipeline.code_closure(["import micro_paper.a"], package)
-    first = pipeline.content_hash(files, package)
+    files = provenance.code_closure(["import micro_paper.a"], package)
+    first = provenance.content_hash(files, package)
     files[0].touch()
-    assert pipeline.content_hash(files, package) == first
+    assert provenance.content_hash(files, package) == first
     files[0].write_text("# other")
-    assert pipeline.content_hash(files, package) != first
+    assert provenance.content_hash(files, package) != first
