@@ -42,6 +42,11 @@ def with_text(name: str, text_world: str) -> str:
     return text_world
 
 
+def stand_in(asked: str, read: str) -> str:
+    """Return the sentence of a caption that says where `with_text` put another data set in place of the asked one."""
+    return "" if asked == read else f" The short texts of {read} stand in for {asked}, which has no text."
+
+
 def deeper_names(parameters: Mapping[str, Any]) -> list[str]:
     """Return the data sets of tables 12 and 11, with text, each once; [] where there is no deeper backbone."""
     if parameters.get("deeper_backbone", "none") == "none":
@@ -69,7 +74,7 @@ def deeper_store(
         root: folder of the stores; None = build/features of the checkout.
         shard, of, progress: as in `features.extract`.
     """
-    sets = [rows for name in names if len(rows := data.load_whole(name))]
+    sets = [rows for name in dict.fromkeys(names) if len(rows := data.load_whole(name))]
     folder = root or project_root() / "build" / "features"
     return extract(sets, settings, folder, shard=shard, of=of, progress=progress and sys.stderr.isatty())
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from micro_paper import metrics
-from micro_paper.baselines.hyre import ensemble_probability, hyre_weights, pair_losses
+from micro_paper.baselines.hyre import SUPERVISION, ensemble_probability, hyre_weights, pair_losses
 from micro_paper.errors import InputError
 from micro_paper.evaluation import MACRO, Evaluation
 
@@ -214,8 +214,10 @@ def compare_on_rest(
     lines = []
     for name, own in mean.items():
         supervision = evaluation.supervision[heads_of.get(name, name)]
-        if name in heads_of:  # the heads' own part, without what their method's weights see
-            supervision = f"{supervision.split(';')[0]}; {shots} labelled test pairs of each attribute, and its name"
+        if name in heads_of:  # what the heads see, without what their method's own weights see
+            of_heads = supervision.replace(SUPERVISION, "").split(";")[0]
+            labelled = f"{shots} labelled test pairs of each attribute, and its name"
+            supervision = "; ".join(filter(None, (of_heads, labelled)))
         rng = np.random.default_rng(seed)
         for a in [*sorted(set(attribute)), MACRO]:
             at = slice(None) if a == MACRO else attribute == a

@@ -16,6 +16,8 @@ from micro_paper.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PLACES = 4  # decimals of a stored probability
+
 Keys = str | Sequence[str]
 Formats = Mapping[str, str | Callable[[Any], str]]
 TEX = {
@@ -146,7 +148,7 @@ def pictures(figure: Figure) -> dict[str, bytes]:
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
-    """Return predictions as Parquet: `p` in 32 bits on the same side of 1/2, texts as dictionaries.
+    """Return predictions as Parquet: `p` to four decimals on the same side of 1/2, texts as dictionaries.
 
     Raises:
         InputError: there is no column `p`, or not all of it lies in [0, 1].
@@ -159,10 +161,10 @@ def parquet(frame: pd.DataFrame) -> bytes:
     exact = frame["p"].to_numpy(np.float64)
     if not ((exact >= 0) & (exact <= 1)).all():
         raise InputError(f"p must lie in [0, 1], row {int(np.argmin((exact >= 0) & (exact <= 1)))} does not")
-    short = exact.astype(np.float32)
-    half = np.float32(0.5)  # rounding must not turn a decision into a tie
-    short = np.where((short == half) & (exact > 0.5), np.nextafter(half, np.float32(1)), short)
-    short = np.where((short == half) & (exact < 0.5), np.nextafter(half, np.float32(0)), short)
+    short = exact.round(PLACES)
+    step = 10.0**-PLACES  # rounding must not turn a decision into a tie, nor a doubt into certainty
+    short = np.where((short == 0.5) & (exact != 0.5), 0.5 + step * np.sign(exact - 0.5), short)
+    short = np.clip(short, np.where(exact > 0, step, 0), np.where(exact < 1, 1 - step, 1))
     arrays = {}
     for name in frame.columns:
         column = frame[name]
@@ -172,9 +174,13 @@ def parquet(frame: pd.DataFrame) -> bytes:
             arrays[name] = pyarrow.array(pd.to_numeric(column, downcast="integer").to_numpy())
         elif pd.api.types.is_float_dtype(column):
             arrays[name] = pyarrow.array(column.to_numpy(np.float32))
+        elif isinstance(column.dtype, pd.CategoricalDtype):
+            arrays[name] = pyarrow.array(column.cat.rename_categories(column.cat.categories.astype(str)))
         else:
             arrays[name] = pyarrow.array([None if _missing(v) else str(v) for v in column]).dictionary_encode()
     buffer = io.BytesIO()
     table = pyarrow.table(arrays)
-    writer.write_table(table, buffer, compression="zstd", compression_level=9, use_dictionary=list(set(arrays) - {"p"}))
+    writer.write_table(
+        table, buffer, compression="zstd", compression_level=9, use_dictionary=True, dictionary_pagesize_limit=1 << 24
+    )
     return buffer.getvalue()

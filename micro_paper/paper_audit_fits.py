@@ -73,7 +73,7 @@ class Fits:
     Attributes:
         columns: one line a test set, group of rows and attribute: n, values (distinct, printed), fitting (of them),
             chance (of n, times the candidates), smallest_n (that all whole-test-set cells of the group fit), test_pairs
-            (table 5), tables (that the group's rows come from).
+            (table 5), tables (most of whose rows are of that group).
         rows: one line a row: group ("" if its counts are not identified), left_out, runs, cells, fitting, chance, form.
         leftovers: cells of identified rows that do not fit the row's form, with the nearest share and what would fit.
     """
@@ -96,11 +96,12 @@ class Fits:
         return {c.attribute: int(c.n) - int(line.left_out) for c in some.itertuples()}
 
     def _group(self, line: pd.Series) -> str:
-        """Return the row's group; where it has none, the group of most rows of its test set, if any has one."""
-        if line["group"]:
-            return line["group"]
-        others = self.rows[(self.rows["set"] == line["set"]) & (self.rows["group"] != "")]
-        return others["group"].mode().iloc[0] if len(others) else ""
+        """Return the row's group; where it has none, that of most rows of its table, else of its test set, if any."""
+        known = self.rows[(self.rows["set"] == line["set"]) & (self.rows["group"] != "")]
+        for some in (self.rows.loc[[line.name]], known[known["table"] == line["table"]], known):
+            if len(some) and some["group"].mode().iloc[0]:
+                return some["group"].mode().iloc[0]
+        return ""
 
 
 def _tail(fitting: ArrayLike, of: int, share: ArrayLike) -> NDArray[np.float64]:
@@ -166,6 +167,7 @@ def fit_counts(cells: pd.DataFrame, counts: pd.DataFrame) -> Fits:
     columns, rows, leftovers = [], [], []
     for name, part in cells.groupby("set", sort=False):
         known = counts[counts["dataset"] == name].set_index("attribute")["test_pairs"]
+        tried: dict[tuple, tuple[int, int, int, float]] = {}
         left = {key: dict(zip(r["attribute"], r["accuracy"], strict=True)) for key, r in part.groupby(ROW, sort=False)}
         for letter in "ABCDEFGH":
             if not left:
@@ -175,9 +177,9 @@ def fit_counts(cells: pd.DataFrame, counts: pd.DataFrame) -> Fits:
             n, tails, total = _counts(distinct)
             forms = {key: _form(row, n) for key, row in left.items()} if total < np.log10(GROUP_LEVEL) else {}
             mine = {key: form for key, form in forms.items() if form[3] < ROW_LEVEL}
+            tried |= forms if mine else {}
             group = letter if mine else ""
             plain = [left[key] for key, form in mine.items() if form[:2] == (0, 1)]
-            tables = ", ".join(map(str, sorted({key[0] for key in (mine or left)})))
             if mine or letter == "A":
                 columns += [
                     {
@@ -190,7 +192,7 @@ def fit_counts(cells: pd.DataFrame, counts: pd.DataFrame) -> Fits:
                         "chance": 10 ** tails[a],
                         "smallest_n": _smallest(plain or left.values(), a, n[a]),
                         "test_pairs": known.get(a, pd.NA),
-                        "tables": tables,
+                        "tables": "",
                     }
                     for a in attributes
                 ]
@@ -200,14 +202,22 @@ def fit_counts(cells: pd.DataFrame, counts: pd.DataFrame) -> Fits:
                     leftovers += _misfits(key, row, n, *mine[key][:2])
             rest = {key: row for key, row in left.items() if key not in mine}
             if not mine or not rest:
-                rows += [_row(key, name, "", row, (0, 1, 0, 1.0)) for key, row in rest.items()]
+                rows += [_row(key, name, "", row, tried.get(key)) for key, row in rest.items()]
                 break
             left = rest
-    frame = pd.DataFrame(columns).assign(test_pairs=lambda f: pd.array(f["test_pairs"], dtype="Int64"))
     order = {key: place for place, key in enumerate(dict.fromkeys(map(tuple, cells[ROW].to_numpy().tolist())))}
-    rows.sort(key=lambda line: order[tuple(line[k] for k in ROW)])
-    misfits = pd.DataFrame(leftovers, columns=[*ROW, "attribute", "accuracy", "pairs", "nearest", "truncated", "other_n"])
-    return Fits(frame, pd.DataFrame(rows), misfits)
+    by_row = pd.DataFrame(sorted(rows, key=lambda line: order[tuple(line[k] for k in ROW)]))
+    by_row["fitting"] = pd.array(by_row["fitting"], dtype="Int64")
+    frame = pd.DataFrame(columns).assign(test_pairs=lambda f: pd.array(f["test_pairs"], dtype="Int64"))
+    frame["tables"] = [_tables(by_row, c.set, c.group) for c in frame.itertuples()]
+    names = [*ROW, "attribute", "accuracy", "pairs", "nearest", "truncated", "other_n"]
+    return Fits(frame, by_row, pd.DataFrame(leftovers, columns=names))
+
+
+def _tables(rows: pd.DataFrame, name: str, group: str) -> str:
+    """Return the tables most of whose rows on that test set belong to the group."""
+    most = rows[rows["set"] == name].groupby("table")["group"].agg(lambda groups: groups.mode().iloc[0])
+    return ", ".join(map(str, most.index[most == group]))
 
 
 def _smallest(rows: Sequence[Mapping[str, float]], attribute: str, fitted: int) -> int:
@@ -218,13 +228,20 @@ def _smallest(rows: Sequence[Mapping[str, float]], attribute: str, fitted: int) 
     return int(candidates[np.argmax(is_fraction(some[:, None], candidates).all(axis=0))])
 
 
-def _row(key: tuple, name: str, group: str, row: Mapping[str, float], form: tuple[int, int, int, float]) -> dict:
-    left_out, runs, fitting, tail = form
-    text = _name(left_out, runs) if group else "not identified"
+def _row(key: tuple, name: str, group: str, row: Mapping[str, float], form: tuple[int, int, int, float] | None) -> dict:
+    """Return the line of a row; a row without a group is taken to have all pairs, and its best form is only told."""
+    left_out, runs, fitting, tail = form or (0, 1, pd.NA, float("nan"))
+    best = f" (best: {_name(left_out, runs)})" if form else ""
     return dict(zip(ROW, key, strict=True)) | {
-        "set": name, "group": group, "left_out": left_out, "runs": runs, "cells": len(row), "fitting": fitting,
-        "chance": tail, "form": text,
-    }  # fmt: skip
+        "set": name,
+        "group": group,
+        "left_out": left_out if group else 0,
+        "runs": runs if group else 1,
+        "cells": len(row),
+        "fitting": fitting,
+        "chance": tail,
+        "form": _name(left_out, runs) if group else f"not identified{best}",
+    }
 
 
 def _misfits(key: tuple, row: Mapping[str, float], n: Mapping[str, int], left_out: int, runs: int) -> list[dict]:

@@ -66,7 +66,7 @@ def transfer_world(source: World, target: World, *, shared: str = "refuse") -> W
         if leaked.any() and shared == "refuse":
             raise InputError(
                 f"{len(set(pairs.prompt_id[leaked]))} {split} prompts of {source.name} (fold {source.fold}) are test "
-                f"prompts of {target.name} (fold {target.fold}), the first {str(pairs.prompt_id[leaked][0])!r}: use the "
+                f"prompts of {target.name} (fold {target.fold}), first {str(pairs.prompt_id[leaked][0])!r}: use the "
                 "same fold of both, or shared='drop'"
             )
         splits[split] = pairs.select(~leaked) if leaked.any() else pairs
@@ -177,12 +177,12 @@ def ordering(
     return rows
 
 
-def accuracy_display(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return `comparison.accuracy_display` of several data sets with the same test attributes, one below the other."""
+def accuracy_display(scores: pd.DataFrame, by: str = "dataset") -> pd.DataFrame:
+    """Return `comparison.accuracy_display` of each value of the column `by`, one below the other."""
     parts = []
-    for name, part in scores.groupby("dataset", sort=False):
+    for name, part in scores.groupby(by, sort=False):
         shown = comparison.accuracy_display(part)
-        shown.insert(0, "dataset", name)
+        shown.insert(0, by, name)
         parts.append(shown)
     return pd.concat(parts, ignore_index=True)
 

@@ -43,3 +43,21 @@ def counts() -> pd.DataFrame:
 def claims() -> pd.DataFrame:
     """Return the claims: id, section, claim, printed (as text), rule (of judging), needs (which world)."""
     return _read("claims.csv", dtype=str)
+
+
+def scalars() -> pd.DataFrame:
+    """Return the numbers that the paper prints in its text: id, place, quantity, dataset, against, printed, unit, ...
+
+    Quantities: best_average (mean over attributes of the best head's accuracy), gain (of the best heads over the row
+    that `against` begins), budget_average (mean accuracy after `against` labelled contexts an attribute), train_pairs,
+    labelled_pairs (of HyRe, an attribute). `approximate` is "yes" where the paper says "about" or draws it only.
+    `decimals` is the number of decimals printed.
+    """
+    frame = _read("printed_scalars.csv", dtype=str)
+    decimals = frame["printed"].str.partition(".")[2].str.len()
+    return frame.assign(printed=frame["printed"].astype(float), decimals=decimals.astype(int))
+
+
+def methods_table() -> pd.DataFrame:
+    """Return table 1 in our wording: what each method needs and does; `row` is its name among our methods."""
+    return _read("methods_table.csv", dtype=str)

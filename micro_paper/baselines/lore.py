@@ -1,0 +1,237 @@
+"""LoRe (Bose et al. 2025): rewards of low rank, every user a point of the simplex over a shared basis of rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from micro_paper.baselines.static import GroupHeads
+from micro_paper.bradley_terry import log_preference
+from micro_paper.errors import InputError
+from micro_paper.pairs import Pairs
+from micro_paper.settings import Settings
+
+# The released code gives theta and the basis one step size but divides the basis by 100, so that theta moves 100 times
+# further; with equal steps the weights would hardly leave their start before the basis has converged.
+STEP_RATIO = 100.0
+PRIOR_PAIRS = 1.0
+
+
+class UserMethod(GroupHeads):
+    """The margin of a pair is sum_k c_uk D_k: K shared rewards, and coefficients c_u of the user who gave the label.
+
+    The user is named in training and at test. Neither prompt nor context features are read. Subclasses say how c_u is
+    learnt.
+
+    Attributes:
+        names: known users, (U,), sorted.
+        table: their coefficients, (U + 1, K); the last row is that of a user never seen.
+    """
+
+    supervision = (
+        "binary labels; user identity (here: the attribute), in training and at test; "
+        "labelled pairs of each user within the budget"
+    )
+
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        super().__init__(settings, seed)
+        self.names: np.ndarray | None = None
+        self.table: Tensor
+        self._names_users: bool | None = None
+
+    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+        """Learn rewards and the coefficients of the training pairs' users; validation chooses the epoch."""
+        pairs, held_out = self._prepared(train_pairs, validation)
+        self._names_users = train_pairs.user_id is not None
+        identity = "user identity" if self._names_users else "user identity (here: the attribute)"
+        self.supervision = type(self).supervision.replace("user identity (here: the attribute)", identity)
+        self.names, own = np.unique(self.groups(train_pairs), return_inverse=True)
+        device = self.settings.torch_device
+        user = torch.from_numpy(own).to(device)
+        held_user = torch.from_numpy(self._rows(validation)).to(device)
+        self.heads = self._make_heads(pairs)
+        self.weights = self._make_users(pairs, user).to(device)
+
+        def validate() -> float:
+            return (
+                -log_preference((self._trained_table()[held_user] * self._margins(held_out)).sum(dim=1)).mean().item()
+            )
+
+        model = nn.ModuleList([self.heads, self.weights])
+        loss = self._loss(pairs, user)
+        self._train(model, loss, len(pairs), validate if len(validation) else None)
+        with torch.no_grad():
+            self.table = self._trained_table()
+        self._trained = self.names, self.table
+        return self
+
+    def adapt(self, context_pairs: Pairs) -> Self:
+        """Fit the coefficients of the users of these pairs, seen in training or not; rewards and other users stay.
+
+        Each call starts again from what `fit` learnt.
+
+        Raises:
+            InputError: no pairs, or called before `fit`.
+        """
+        if self.names is None:
+            raise InputError("adapt needs what fit learns: call fit first")
+        if not len(context_pairs):
+            raise InputError("context_pairs is empty: a user's coefficients need labelled pairs, raise the budget")
+        self.names, self.table = self._trained
+        scaled = self._scaled(context_pairs)
+        users, own = np.unique(self.groups(context_pairs), return_inverse=True)
+        start = self.table[torch.from_numpy(_find(self.names, users)).to(self.table.device)]
+        with torch.no_grad():
+            margins = self._margins(scaled)
+        refitted = self._refit(scaled, margins, torch.from_numpy(own).to(self.table.device), start)
+        names = np.union1d(self.names, users)
+        table = self.table[torch.from_numpy(_find(self.names, names)).to(self.table.device)]
+        table[torch.from_numpy(_find(names, users)).to(table.device)] = refitted.to(table)
+        self.names, self.table = names, torch.cat([table, self.table[-1:]])
+        return self
+
+    def mixture_weights(self, pairs: Pairs) -> np.ndarray:
+        """Return the coefficients c_uk of each pair's user, (n, K)."""
+        return self.table[torch.from_numpy(self._rows(pairs)).to(self.table.device)].double().cpu().numpy()
+
+    def predict_proba(self, pairs: Pairs) -> np.ndarray:
+        """Return P(chosen preferred over rejected) = sigmoid(sum_k c_uk D_k), (n,)."""
+        rows = torch.from_numpy(self._rows(pairs)).to(self.table.device)
+        with torch.no_grad():
+            margins = self._margins(self._scaled(pairs))
+            # Sigmoid in float64: in float32 p(a, b) + p(b, a) would miss 1 by rounding.
+            return (self.table[rows] * margins).sum(dim=1).double().sigmoid().cpu().numpy()
+
+    def groups(self, pairs: Pairs) -> np.ndarray:
+        """Return the user of each pair, (n,); the attribute where the training pairs name no users.
+
+        Raises:
+            InputError: users are named in some of the method's pairs only.
+        """
+        if self._names_users is not None and (pairs.user_id is not None) != self._names_users:
+            named = ("name", "do not") if self._names_users else ("do not name", "do")
+            raise InputError(f"user_id: the training pairs {named[0]} users, these pairs {named[1]}: give all or none")
+        return super().groups(pairs)
+
+    def _rows(self, pairs: Pairs) -> np.ndarray:
+        if self.names is None:
+            raise InputError("predictions need what fit learns: call fit first")
+        return _find(self.names, self.groups(pairs))
+
+    def _pair_margins(self, pairs: Pairs, rows: Tensor) -> Tensor:
+        return self.heads(pairs.responses[pairs.chosen[rows]]) - self.heads(pairs.responses[pairs.rejected[rows]])
+
+    def _make_users(self, pairs: Pairs, user: Tensor) -> nn.Module:
+        """Return what is learnt about users; `user` (n,) are rows of `names`."""
+        raise NotImplementedError
+
+    def _trained_table(self) -> Tensor:
+        """Return the coefficients as training left them, (U + 1, K)."""
+        raise NotImplementedError
+
+    def _loss(self, pairs: Pairs, user: Tensor):
+        """Return the loss of a minibatch, as `training.train` wants it."""
+        raise NotImplementedError
+
+    def _refit(self, scaled: Pairs, margins: Tensor, user: Tensor, start: Tensor) -> Tensor:
+        """Return the coefficients of the users 0 .. U' - 1 of n labelled pairs, (U', K).
+
+        Args:
+            scaled: the pairs, with scaled features.
+            margins: D_k of each, (n, K).
+            user: of each, (n,).
+            start: coefficients before, (U', K); those of an unknown user where one is new.
+        """
+        raise NotImplementedError
+
+
+class SimplexWeights(nn.Module):
+    """w_u = softmax(theta_u) for U users; theta starts standard normal."""
+
+    def __init__(self, users: int, count: int, generator: torch.Generator, dtype: torch.dtype) -> None:
+        super().__init__()
+        draw = torch.randn(users, count, generator=generator, dtype=torch.float64)
+        self.scaled_theta = nn.Parameter((draw / STEP_RATIO).to(dtype))
+
+    def forward(self) -> Tensor:
+        """Return the weights, (U, K), rows summing to 1."""
+        return (STEP_RATIO * self.scaled_theta).softmax(dim=1)
+
+
+class LoRe(UserMethod):
+    """K = R linear rewards shared by all users, weighted by softmax(theta_u); both are learnt together.
+
+    A user never seen gets the mean weights. `adapt` learns theta_u from the user's few pairs with the basis frozen.
+    Departures: minibatches of all users in place of alternating full-batch steps; no pull of the basis towards a
+    pretrained reward; a weak prior when theta_u is learnt from few pairs.
+    """
+
+    def _make_users(self, pairs: Pairs, user: Tensor) -> nn.Module:
+        return SimplexWeights(
+            len(self.names), self.settings.heads, self.generator("weights"), self.settings.torch_dtype
+        )
+
+    def _trained_table(self) -> Tensor:
+        weights = self.weights()
+        return torch.cat([weights, weights.mean(dim=0, keepdim=True)])
+
+    def _loss(self, pairs: Pairs, user: Tensor):
+        def loss(rows: Tensor) -> Tensor:
+            margins = self._pair_margins(pairs, rows)
+            return -log_preference((self.weights()[user[rows]] * margins).sum(dim=1)).mean()
+
+        return loss
+
+    def _refit(self, scaled: Pairs, margins: Tensor, user: Tensor, start: Tensor) -> Tensor:
+        return refit_weights(margins, user, start)
+
+
+def refit_weights(margins: Tensor, user: Tensor, start: Tensor, prior_pairs: float = PRIOR_PAIRS) -> Tensor:
+    """Return the weights w_u on the simplex, (U, K), that fit few labelled pairs of each user.
+
+    w_u minimises sum_i -log sigmoid(w_u . D_i) - prior_pairs sum_k start_uk log w_uk over the user's pairs i. The
+    second term is a Dirichlet prior that weighs as much as `prior_pairs` pairs: without it separable pairs would put
+    all weight on one reward. The problem is convex in w_u; it is solved for all users at once by L-BFGS in float64.
+
+    Args:
+        margins: D_k of labelled pairs, (n, K), in nats.
+        user: 0 .. U - 1 of each pair, (n,).
+        start: weights before, (U, K), rows on the simplex.
+        prior_pairs: > 0.
+
+    Raises:
+        InputError: prior_pairs <= 0, a user out of range, or a non-finite margin.
+    """
+    if not prior_pairs > 0:
+        raise InputError(f"prior_pairs must be > 0, got {prior_pairs}")
+    if len(user) != len(margins) or (len(user) and not 0 <= int(user.min()) <= int(user.max()) < len(start)):
+        raise InputError(f"user must name one of {len(start)} users for each of {len(margins)} pairs")
+    if not torch.isfinite(margins).all():
+        raise InputError("margins hold a non-finite value: check the features")
+    margins, start = margins.detach().double(), start.detach().double()
+    # Begins at uniform weights, not at `start`: near a corner of the simplex softmax has no slope to leave it by.
+    theta = torch.zeros_like(start, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [theta], max_iter=500, tolerance_grad=1e-6, tolerance_change=1e-13, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        log_weights = theta.log_softmax(dim=1)
+        fitted = (log_weights.exp()[user] * margins).sum(dim=1)
+        loss = -log_preference(fitted).sum() - prior_pairs * (start * log_weights).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return theta.detach().softmax(dim=1)
+
+
+def _find(names: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the row of each wanted name in the sorted `names`, and len(names) for one that is not there."""
+    rows = np.searchsorted(names, wanted)
+    return np.where(names[np.minimum(rows, len(names) - 1)] == wanted, rows, len(names))

@@ -1,0 +1,212 @@
+"""Are predictions right as often as they say? Before and after one temperature, fitted on validation pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
+
+from micro_paper import comparison, metrics
+from micro_paper.audit import Fitted
+from micro_paper.errors import InputError
+
+Floats = NDArray[np.float64]
+LEAST, MOST = 0.01, 100.0  # temperatures
+SMALLEST = 1e-15  # probabilities are kept this far from 0 and 1, alike on both sides
+BINS = 15  # of confidence in [1/2, 1], as in `metrics.ece`
+SCALED = {False: "as predicted", True: "scaled"}
+COLUMNS = {
+    "metric": "ece (share), brier (mean squared error) or nll (nats), over all test pairs, mean over runs",
+    "temperature": "fitted on validation pairs, mean over runs; above 1 makes predictions less sure",
+    "before": "as predicted",
+    "before_low": "lower end of its 95 % interval over prompts",
+    "before_high": "upper end of its 95 % interval over prompts",
+    "after": "after temperature scaling",
+    "after_low": "lower end of its 95 % interval over prompts",
+    "after_high": "upper end of its 95 % interval over prompts",
+    "difference": "after less before, paired by prompt",
+    "low": "lower end of the 95 % interval over prompts",
+    "high": "upper end of the 95 % interval over prompts",
+    "n_pairs": "test pairs, those of all runs together",
+    "n_runs": "runs: run i has fold i (cyclic) and seed i",
+    "calibration": "as predicted, or scaled by the temperature",
+    "confidence": "mean max(p, 1 - p) of the pairs in the bin",
+    "value": "share of these pairs decided as labelled",
+}
+
+
+def _logit(p: ArrayLike) -> Floats:
+    values = np.asarray(p, dtype=np.float64)
+    if values.ndim != 1 or not values.size or not ((values >= 0) & (values <= 1)).all():
+        raise InputError("p must be one-dimensional, not empty, and lie in [0, 1]: pass probabilities, not margins")
+    # log p - log(1 - p) of the smaller side: exactly antisymmetric in p and 1 - p
+    small = np.maximum(np.minimum(values, 1 - values), SMALLEST)
+    size = np.log1p(-small) - np.log(small)
+    return np.where(values >= 0.5, size, -size)
+
+
+def scale(p: ArrayLike, temperature: float) -> Floats:
+    """Return sigmoid(logit(p) / T), (n,): antisymmetric, so p(a, b) + p(b, a) stays 1, and no decision changes."""
+    if not temperature > 0:
+        raise InputError(f"temperature must be > 0, got {temperature}")
+    return special.expit(_logit(p) / temperature)
+
+
+def fit_temperature(p: ArrayLike) -> float:
+    """Return the temperature in [LEAST, MOST] with the smallest NLL of p, (n,), the chosen response's probability.
+
+    The NLL is convex in 1 / T, so its one stationary point is found by bracketing its derivative. Predictions that are
+    no better than chance give MOST, predictions that are never wrong LEAST.
+    """
+    z = _logit(p)
+
+    def slope(inverse: float) -> float:
+        return float(-(z * special.expit(-inverse * z)).mean())  # of mean log(1 + exp(-z / T)) in 1 / T
+
+    if slope(1 / MOST) >= 0:
+        return MOST
+    if slope(1 / LEAST) <= 0:
+        return LEAST
+    return 1 / optimize.brentq(slope, 1 / MOST, 1 / LEAST, xtol=1e-12)
+
+
+def calibration_table(fitted: Sequence[Fitted], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+    """Return ECE, Brier score and NLL of each method before and after temperature scaling, with intervals.
+
+    Each run has a temperature of its own, from its validation pairs. Scores are means over runs of the score over the
+    run's test pairs. One resample of prompts serves all runs, methods and both states. As resampling adds to an ECE,
+    its resamples are centred on the estimate.
+
+    Returns:
+        Columns dataset, method, metric, temperature, before, before_low, before_high, after, after_low, after_high,
+        difference, low, high, n_pairs, n_prompts, n_runs.
+    """
+    lines = []
+    for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
+        runs, temperature, states = _predicted(fitted, dataset, name)
+        prompts = sorted(set().union(*(f.world.test.prompt_id for f in runs)))
+        weights = _resamples(len(prompts), np.random.default_rng(seed), n_bootstrap)
+        found = {}
+        for scaled, probabilities in states.items():
+            for metric in ("ece", "brier", "nll"):
+                each = [
+                    _score(metric, p, np.searchsorted(prompts, f.world.test.prompt_id), weights)
+                    for p, f in zip(probabilities, runs, strict=True)
+                ]
+                estimate, draws = (np.mean([e[i] for e in each], axis=0) for i in (0, 1))
+                if metric == "ece":
+                    draws = draws - draws.mean() + estimate
+                found[metric, scaled] = (float(estimate), draws)
+        base = {"dataset": dataset, "method": name, "temperature": float(np.mean(temperature)), "n_runs": len(runs)}
+        base |= {"n_pairs": sum(len(f.world.test) for f in runs), "n_prompts": len(prompts)}
+        for metric in ("ece", "brier", "nll"):
+            before, after = found[metric, False], found[metric, True]
+            line = base | {"metric": metric} | _ends("before", *before, len(prompts))
+            line |= _ends("after", *after, len(prompts))
+            line |= _ends("difference", after[0] - before[0], after[1] - before[1], len(prompts))
+            lines.append(line)
+    order = ["dataset", "method", "metric", "temperature"]
+    order += [f"{s}{end}" for s in ("before", "after") for end in ("", "_low", "_high")]
+    table = pd.DataFrame(lines).rename(columns={"difference_low": "low", "difference_high": "high"})
+    ends = ["before_low", "after_low"]  # of scores that cannot be negative
+    table[ends] = table[ends].clip(lower=0)
+    return table[[*order, "difference", "low", "high", "n_pairs", "n_prompts", "n_runs"]]
+
+
+def _predicted(
+    fitted: Sequence[Fitted], dataset: str, name: str
+) -> tuple[list[Fitted], list[float], dict[bool, list[Floats]]]:
+    """Return the runs of a method, their temperatures, and p of each run's test pairs, not scaled and scaled."""
+    runs = [f for f in fitted if (f.world.name, f.name) == (dataset, name)]
+    temperature = [fit_temperature(f.method.predict_proba(f.world.validation)) for f in runs]
+    plain = [f.method.predict_proba(f.world.test) for f in runs]
+    return runs, temperature, {False: plain, True: [scale(p, t) for p, t in zip(plain, temperature, strict=True)]}
+
+
+def _resamples(n_groups: int, rng: np.random.Generator, n: int) -> Floats:
+    if n_groups < 2:
+        raise InputError("one prompt cannot be resampled: give pairs of at least 2 prompts")
+    if n < 100:
+        raise InputError(f"n must be at least 100 resamples, got {n}")
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float32)
+
+
+def _score(metric: str, p: Floats, group: np.ndarray, weights: Floats) -> tuple[float, Floats]:
+    """Return the score of p, (n,), and its resampled values, (R,)."""
+    count = np.bincount(group, minlength=weights.shape[1]).astype(float)
+    total = np.maximum(weights @ count, 1)
+    if metric == "ece":
+        sums = np.stack([np.bincount(group, weights=g, minlength=weights.shape[1]) for g in _gaps(p)], axis=1)
+        return metrics.ece(p, BINS), np.abs(weights @ sums).sum(axis=1) / total
+    values = (1 - p) ** 2 if metric == "brier" else -np.log(np.maximum(p, 1e-300))
+    return float(values.mean()), weights @ np.bincount(group, weights=values, minlength=weights.shape[1]) / total
+
+
+def _gaps(p: Floats) -> list[Floats]:
+    """Return, for each bin, right less confidence of its pairs and 0 elsewhere: (BINS, n)."""
+    confidence = np.maximum(p, 1 - p)
+    where = np.minimum(((confidence - 0.5) * 2 * BINS).astype(int), BINS - 1)
+    return [np.where(where == b, metrics.correct(p) - confidence, 0.0) for b in range(BINS)]
+
+
+def _ends(name: str, estimate: float, draws: Floats, n_groups: int) -> dict[str, float]:
+    tail = stats.norm.sf(stats.t.isf(0.025, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1)))  # as in `metrics`
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return {name: float(estimate), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def reliability(
+    fitted: Sequence[Fitted], bins: int = 8, least: int = 20, *, seed: int = 0, n_bootstrap: int = 2000
+) -> pd.DataFrame:
+    """Return how often predictions of each confidence are right, the test pairs of all runs together.
+
+    Args:
+        bins: equal bins of confidence max(p, 1 - p) in [1/2, 1]. least: bins with fewer pairs or prompts are left out.
+
+    Returns:
+        Columns dataset, method, calibration, confidence, value, low, high, n_pairs.
+    """
+    lines = []
+    for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
+        runs, _, states = _predicted(fitted, dataset, name)
+        prompt = np.concatenate([f.world.test.prompt_id for f in runs])
+        for scaled, probabilities in states.items():
+            p = np.concatenate(probabilities)
+            confidence, right = np.maximum(p, 1 - p), metrics.correct(p)
+            where = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+            for b in range(bins):
+                own = where == b
+                if own.sum() < least or len(set(prompt[own])) < least:
+                    continue
+                interval = metrics.bootstrap(right[own], prompt[own], rng=np.random.default_rng(seed), n=n_bootstrap)
+                lines.append(
+                    {"dataset": dataset, "method": name, "calibration": SCALED[scaled]}
+                    | {"confidence": confidence[own].mean(), "value": interval.estimate}
+                    | {"low": interval.low, "high": interval.high, "n_pairs": int(own.sum())}
+                )
+    return pd.DataFrame(lines)
+
+
+def entries(table: pd.DataFrame, curve: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the calibration tables as arguments of `Artifacts.table`."""
+    keep = ["dataset", "method", "metric", "temperature", "before", "after", "difference", "low", "high"]
+    captions = {
+        "calibration": "Calibration before and after one temperature that is fitted on validation pairs.",
+        "reliability": "How often predictions of each confidence are right (shown: as predicted).",
+    }
+    plain = curve[curve["calibration"] == SCALED[False]].drop(columns="calibration")
+    return [
+        {
+            "frame": frame,
+            "number": "00",
+            "slug": slug,
+            "caption": captions[slug],
+            "columns": comparison.meanings(frame, **COLUMNS),
+            "display": display,
+        }
+        for slug, frame, display in (("calibration", table, table[keep]), ("reliability", curve, plain))
+    ]

@@ -1,0 +1,369 @@
+"""The paper's 45 claims, each with a verdict from the evidence that the notebooks of a profile wrote down.
+
+A notebook writes one line a part (`evidence.row`), as `table_00_evidence_NN.csv`; nothing else is judged. The rules are
+those of `verdicts`, fixed before any result. All parts of a claim must hold, on every data set that has evidence:
+one that does not settles the claim, else one that cannot tell does. Evidence of the method "any" counts for `micro`
+and for `micro_plus`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from micro_paper import evidence, manifest, paper_values, verdicts
+from micro_paper.errors import InputError, MissingError, suggest
+from micro_paper.metrics import Interval
+from micro_paper.paths import project_root
+from micro_paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
+
+VERDICTS = (HOLDS, DOES_NOT, CANNOT_TELL)
+COLUMNS = {
+    "id": "number of the claim",
+    "section": "section of the paper",
+    "claim": "the claim, in our words",
+    "rule": "rule of judging, fixed beforehand",
+    "needs": "which data or backbone the claim is about",
+    "printed": "what the paper prints for it",
+    "source": "notebook, table and data sets that gave the evidence",
+    "ours": "our values with 95 % intervals, for micro unless it says micro_plus",
+    "n_runs": "runs behind the verdict on micro, the fewest of its parts; 0 = no evidence",
+    "why": "what decided the verdict on micro",
+    "verdict": "on micro: holds, does not, cannot tell",
+    "micro_plus_verdict": "the same on micro_plus",
+}
+FILES = "table_00_evidence_*.csv"
+SOURCE_COLUMNS = ("file", "notebook", "backbone")  # what `gather` adds to `evidence.COLUMNS`
+
+# Kinds of evidence on which a claim of a rule may be judged; a trend may have flat or equal parts.
+KINDS = {
+    "identity": ("identity",),
+    "ordering": ("ordering",),
+    "trend": ("up", "down", "flat", "equivalence"),
+    "equivalence": ("equivalence",),
+    "value": ("value",),
+}
+# A printed value is compared only with a result from the same data and backbone.
+PAPER_PROFILE, PAPER_BACKBONE = "paper", "Ray2333/GRM-Llama3.2-3B-rewardmodel-ft"
+PAPER_DATA = {"RPR, 3B": "rpr", "HelpSteer2, 3B": "helpsteer2"}
+LACKS = {
+    "any": "it",
+    "RPR, 3B": "RPR with the 3B backbone",
+    "HelpSteer2, 3B": "HelpSteer2 with the 3B backbone",
+    "HelpSteer2-like": "rated data like HelpSteer2",
+    "RPR-like": "stated criteria like RPR's",
+    "RPR-like with an ARMO row": "stated criteria like RPR's beside ratings that an ARMO row learns from",
+    "HelpSteer2-like with an ARMO row": "rated data like HelpSteer2 with an ARMO row",
+    "a large binary set to RPR-like": "training on one large binary set and testing on stated criteria like RPR's",
+    "HelpSteer2-like to RPR-like": "training on rated data and testing on stated criteria like RPR's",
+    "RewardBench-like": "sections like RewardBench's",
+    "RPR-like, larger backbone": "stated criteria like RPR's through a larger backbone",
+    "HelpSteer2-like, larger backbone": "rated data like HelpSteer2 through a larger backbone",
+    "safety pairs": "pairs judged for safety",
+}
+SMOKE = "profile smoke tests the code and judges two identities only"
+
+
+def gather(profile: str, root: Path | None = None, *, built: bool = False) -> pd.DataFrame:
+    """Return the evidence of a profile: `evidence.COLUMNS`, file, notebook, backbone (of the notebook's parameters).
+
+    Args:
+        profile: of `results/PROFILE`, or with `built` of `build/PROFILE`, where every notebook that writes evidence
+            must have finished.
+
+    Raises:
+        MissingError: a notebook that writes evidence has not finished in `build/PROFILE`.
+        InputError: a file is not as `evidence.frame` writes it, names an unknown claim, or was changed since.
+    """
+    root = root or project_root()
+    manifest.check_profile(profile)
+    folder = root / "build" / profile / "results" if built else root / "results" / profile
+    entries = _built_entries(profile, root) if built else manifest.read_lines(folder / "manifest.jsonl")
+    made = {Path(entry["file"]).name: entry for entry in entries}
+    frames = []
+    for path in sorted(folder.glob(FILES)):
+        entry = made.get(path.name)
+        if built and (entry is None or manifest.sha256(path.read_bytes()) != entry["sha256"]):
+            raise InputError(f"{path.name} is left from an unfinished run, or was changed: run its notebook again")
+        table = read_evidence(path)
+        table["file"] = path.name
+        table["notebook"] = Path(entry["notebook"]).stem if entry else ""
+        table["backbone"] = str(entry["parameters"].get("backbone", "")) if entry else ""
+        frames.append(table)
+    columns = [*evidence.COLUMNS, *SOURCE_COLUMNS]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def evidence_files(profile: str, root: Path | None = None) -> dict[str, str]:
+    """Return {name: sha256} of the evidence that `gather` reads from `build/PROFILE`, for `Artifacts`."""
+    if profile == "smoke":
+        return {}
+    folder = (root or project_root()) / "build" / profile / "results"
+    return {path.stem: manifest.sha256(path.read_bytes()) for path in sorted(folder.glob(FILES))}
+
+
+def found(profile: str, seed: int, root: Path | None = None) -> pd.DataFrame:
+    """Return what notebook 11 judges: the evidence in `build/PROFILE`; for smoke two identities, checked on the spot.
+
+    Smoke reads no file, so that its committed output does not depend on what was built before.
+    """
+    if profile != "smoke":
+        return gather(profile, root, built=True)
+    from micro_paper.theory import claim_evidence
+
+    rng = np.random.default_rng(seed)
+    gaps = {"C04": claim_evidence.jensen_violation(rng, 20), "C05": claim_evidence.hedge_gap(rng, 20)}
+    parts = {"C04": "mixture NLL above the weighted loss", "C05": "objective at Eq. 5 against a convex solver"}
+    rows = [evidence.row(c, "any", "random instances", parts[c], "identity", gaps[c], n_runs=1) for c in gaps]
+    return evidence.frame(rows).assign(file="", notebook="11_claims", backbone="none")
+
+
+def read_evidence(path: Path) -> pd.DataFrame:
+    """Return one evidence table, checked.
+
+    Raises:
+        InputError: names the file, the row (counted from 1) and what is wrong with it.
+    """
+    texts = {name: str for name in ("claim", "method", "dataset", "part", "kind")}
+    try:
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"printed": [""]})
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path.name} cannot be read: {error}") from None
+    if list(table.columns) != list(evidence.COLUMNS):
+        raise InputError(f"{path.name} must have the columns {', '.join(evidence.COLUMNS)}")
+    rules = paper_values.claims().set_index("id")["rule"]
+    parts = set()
+    for number, line in enumerate(table.itertuples(), start=1):
+        for wrong in _wrong(line, rules, parts):
+            raise InputError(f"{path.name}, row {number}: {wrong}")
+    return table
+
+
+def _wrong(line: tuple, rules: pd.Series, parts: set) -> Iterable[str]:
+    if line.claim not in rules:
+        yield f"there is no claim {line.claim!r}.{suggest(line.claim, rules.index)}"
+        return
+    if line.method not in evidence.METHODS:
+        yield f"method must be one of {', '.join(evidence.METHODS)}, got {line.method!r}"
+    if line.kind not in KINDS[rules[line.claim]]:
+        kinds = " or ".join(KINDS[rules[line.claim]])
+        yield f"{line.claim} is judged by {rules[line.claim]}, so kind must be {kinds}, got {line.kind!r}"
+    numbers = [line.value, line.low, line.high]
+    if not all(isinstance(x, int | float) and np.isfinite(x) for x in numbers) or line.low > line.high:
+        yield f"value, low and high must be finite, low <= high, got {numbers}"
+    if line.kind == "value" and not np.isfinite(line.printed):
+        yield "evidence of kind value needs the printed value"
+    if not isinstance(line.n_runs, int) or line.n_runs < 1:
+        yield f"n_runs must be a whole number >= 1, got {line.n_runs!r}"
+    key = (line.claim, line.method, line.dataset, line.part)
+    if key in parts:
+        yield f"{line.claim}, {line.method}, {line.dataset}: the part {line.part!r} is there twice"
+    parts.add(key)
+
+
+def _built_entries(profile: str, root: Path) -> list[dict]:
+    from micro_paper.notebooks import code_cells, joined, read_notebook
+
+    folder = root / "build" / profile / "manifest"
+    unfinished = []
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        source = "\n".join(joined(cell["source"]) for cell in code_cells(read_notebook(path)))
+        writes = re.search(rf"\bevidence_{path.stem[:2]}\b", source)
+        if writes and not (folder / f"{path.stem}.jsonl").is_file():
+            unfinished.append(path.stem)
+    if unfinished:
+        raise MissingError(f"profile {profile} has no evidence yet of {', '.join(unfinished)}: run these notebooks")
+    finals = [path for path in sorted(folder.glob("*.jsonl")) if not path.name.endswith(".partial.jsonl")]
+    return [entry for path in finals for entry in manifest.read_lines(path)]
+
+
+def judge(evidence_rows: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """Return every claim with its verdict, in the order of the paper's list; columns COLUMNS.
+
+    Args:
+        evidence_rows: as `gather` or `found` returns it.
+        profile: a printed value is compared in the profile "paper" only, with the paper's data and backbone.
+    """
+    lines = []
+    for claim in paper_values.claims().itertuples(index=False):
+        rows = evidence_rows[evidence_rows["claim"] == claim.id]
+        rows = rows.assign(verdict=[_of_part(row, claim.needs, profile) for row in rows.itertuples()])
+        verdict, why = _judged(rows, "micro", claim.needs, profile)
+        plus, _ = _judged(rows, "micro_plus", claim.needs, profile)
+        own = rows[rows["method"] != "micro_plus"]
+        if len(rows) and "micro_plus" not in set(rows["method"]) and "micro" in set(rows["method"]):
+            why += "; no result of micro_plus"
+        lines.append(
+            claim._asdict()
+            | {
+                "source": _source(rows),
+                "ours": _ours(own) if len(own) or not len(rows) else f"micro_plus: {_ours(rows)}",
+                "n_runs": int(own["n_runs"].min()) if len(own) else 0,
+                "why": why,
+                "verdict": verdict,
+                "micro_plus_verdict": plus,
+            }
+        )
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _of_part(row: tuple, needs: str, profile: str) -> str:
+    interval = Interval(row.value, row.low, row.high, 0)
+    if row.kind == "identity":
+        return verdicts.judge_identity(row.value)
+    if row.kind == "ordering":
+        return verdicts.judge_ordering(interval)
+    if row.kind == "equivalence":
+        return verdicts.judge_equivalence(interval)
+    if row.kind == "value":
+        theirs = profile == PAPER_PROFILE and row.backbone == PAPER_BACKBONE and row.dataset == PAPER_DATA.get(needs)
+        return verdicts.judge_value(row.printed, interval, comparable=theirs)
+    return verdicts.judge_trend(interval, expected=row.kind)
+
+
+def _overall(found_verdicts: Iterable[str]) -> str:
+    """All must hold; one that does not settles it, else one that cannot tell."""
+    return max(found_verdicts, key=(HOLDS, CANNOT_TELL, DOES_NOT).index)
+
+
+def _judged(rows: pd.DataFrame, method: str, needs: str, profile: str) -> tuple[str, str]:
+    """Return the verdict on one method, and what decided it; `rows` are of one claim and have their own verdicts."""
+    if not len(rows):
+        return CANNOT_TELL, SMOKE if profile == "smoke" else f"this profile has no result on {LACKS[needs]}"
+    reasons, by_data = [], []
+    for name, part in rows.groupby("dataset", sort=False):
+        own = part[part["method"].isin([method, "any"])]
+        judged = own["verdict"].tolist()
+        # a data set with results of the other method alone is not judged by the parts that both share
+        if method not in set(part["method"]) and set(part["method"]) != {"any"}:
+            judged.append(CANNOT_TELL)
+            missing = f", no result of {method}"
+        else:
+            missing = ""
+        verdict = _overall(judged)
+        deciding = own[own["verdict"] == verdict]
+        named = "" if verdict == HOLDS or len(own) < 2 else _named(deciding["part"].tolist())
+        count = f"{len(deciding)} of {len(own)} parts" if len(own) > 1 else ""
+        detail = ": ".join(text for text in (count, named) if text)
+        reasons.append(f"{name}: {verdict}{missing}" + (f" ({detail})" if detail else ""))
+        by_data.append(verdict)
+    why = "; ".join(reasons)
+    if (rows["kind"] == "value").any() and _overall(by_data) == CANNOT_TELL:
+        why += f"; the printed value is of {LACKS[needs]}, so ours is shown, not compared"
+    return _overall(by_data), why
+
+
+def _named(parts: Sequence[str]) -> str:
+    more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
+    return f"{parts[0]}{more}" if parts else ""
+
+
+def _source(rows: pd.DataFrame) -> str:
+    texts = []
+    for (notebook, file), part in rows.groupby(["notebook", "file"], sort=False):
+        place = ", ".join(name for name in (notebook, Path(file).stem) if name)
+        texts.append(f"{place} ({', '.join(dict.fromkeys(part['dataset']))})")
+    return "; ".join(texts)
+
+
+def _ours(rows: pd.DataFrame, most: int = 3) -> str:
+    """Return the values by data set; of more than `most` parts a count by verdict and the extremes."""
+    texts = []
+    for name, part in rows.groupby("dataset", sort=False):
+        if len(part) <= most:
+            said = ", ".join(f"{row.part} {_value(row)}" for row in part.itertuples())
+        else:
+            counts = part["verdict"].value_counts()
+            said = f"{len(part)} parts: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS if v in counts)
+            ends = [part.loc[part["value"].idxmin()], part.loc[part["value"].idxmax()]]
+            said += "; from " + " to ".join(f"{_value(row)} ({row.part})" for row in ends)
+        texts.append(f"{name}: {said}")
+    return "; ".join(texts)
+
+
+def _value(row: tuple) -> str:
+    if row.kind == "identity":
+        return "below 1e-6" if verdicts.judge_identity(row.value) == HOLDS else f"{row.value:.1e}"
+    sign = "" if row.kind == "value" else "+"
+    text = f"{_number(row.value, sign)} [{_number(row.low, sign)}, {_number(row.high, sign)}]"
+    return f"{text}, printed {row.printed:g}" if row.kind == "value" else text
+
+
+def _number(value: float, sign: str) -> str:
+    """Three decimals, and one digit of what these would show as 0."""
+    text = f"{value:{sign}.3f}"
+    return text if float(text) or not value else f"{value:{sign}.0e}"
+
+
+def display(judged: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that a reader wants beside each other: id, claim, printed, ours, verdicts."""
+    return judged[["id", "claim", "printed", "ours", "verdict", "micro_plus_verdict"]].rename(
+        columns={"verdict": "micro", "micro_plus_verdict": "micro_plus"}
+    )
+
+
+def counts(judged: pd.DataFrame) -> pd.DataFrame:
+    """Return how many claims have each verdict: method, holds, does not, cannot tell."""
+    lines = []
+    for method, column in (("micro", "verdict"), ("micro_plus", "micro_plus_verdict")):
+        lines.append({"method": method} | {v: int((judged[column] == v).sum()) for v in VERDICTS})
+    return pd.DataFrame(lines)
+
+
+def read_committed(profile: str, root: Path | None = None) -> pd.DataFrame:
+    """Return `results/PROFILE/claims.csv`, all cells as text.
+
+    Raises:
+        InputError: it lacks a claim, has one twice or an unknown one, or lacks a column of the verdicts.
+    """
+    path = (root or project_root()) / "results" / profile / "claims.csv"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"profile {profile}: claims.csv cannot be read: {error}") from None
+    if absent := [c for c in ("id", "verdict", "micro_plus_verdict") if c not in table]:
+        raise InputError(f"profile {profile}: claims.csv has no column {', '.join(absent)}")
+    known, ids = paper_values.claims()["id"].tolist(), table["id"].tolist()
+    if lacking := [claim for claim in known if claim not in ids]:
+        raise InputError(f"profile {profile}: claims.csv lacks {', '.join(lacking)}")
+    if ids != known:
+        raise InputError(f"profile {profile}: claims.csv must have each of {known[0]} to {known[-1]} once, in order")
+    return table
+
+
+def verify(profile: str, root: Path | None = None) -> list[str]:
+    """Return where the committed verdicts of a profile differ from those that its committed evidence gives."""
+    root = root or project_root()
+    folder = root / "results" / profile
+    if not (folder / "claims.csv").is_file():
+        there = any(folder.glob(FILES))
+        return [f"profile {profile}: claims.csv is missing, though there is evidence: publish again"] if there else []
+    try:
+        committed = read_committed(profile, root)
+        again = judge(gather(profile, root), profile)
+    except (InputError, KeyError) as error:
+        return [str(error)]
+    return [
+        f"profile {profile}, {row.id}: {column} is {committed.at[i, column]!r} in claims.csv, "
+        f"the evidence gives {again.at[i, column]!r}"
+        for column in ("verdict", "micro_plus_verdict")
+        for i, row in enumerate(again.itertuples())
+        if committed.at[i, column] != again.at[i, column]
+    ]
+
+
+def verify_published(root: Path | None = None) -> tuple[list[str], bool]:
+    """Verify the claims of every published profile; return a line each and whether all is well."""
+    root = root or project_root()
+    lines, good = [], True
+    for folder in sorted(path for path in (root / "results").glob("*") if path.is_dir()):
+        problems = verify(folder.name, root)
+        good = good and not problems
+        lines += [f"[wrong] {problem}" for problem in problems]
+        if not problems and (folder / "claims.csv").is_file():
+            lines.append(f"[ok] results/{folder.name}/claims.csv follows from its evidence")
+    return lines, good

@@ -1,0 +1,289 @@
+"""Training here and testing there: what each stage sees, what may not leak, and tables that are means."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from micro_paper import data, deeper, evaluation, methods, paper_values, transfer
+from micro_paper.errors import InputError
+from micro_paper.evaluation import MACRO
+from micro_paper.features import FeatureSettings
+from micro_paper.pairs import Pairs
+from micro_paper.worlds import load_folds
+
+QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "stage2_epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return load_folds("synthetic-rated", 2, synthetic_prompts=150)
+
+
+@pytest.fixture(scope="module")
+def targets():
+    return load_folds("synthetic-audience", 2, synthetic_prompts=150)
+
+
+@pytest.fixture(scope="module")
+def worlds(sources, targets):
+    return transfer.transfer_folds(sources, targets)
+
+
+@pytest.fixture(scope="module")
+def result(worlds):
+    rows = ("micro", "micro_plus", "single", "static_learned")
+    return evaluation.evaluate(worlds, rows, QUICK, seeds=[0, 1], budget=10)
+
+
+def renamed(pairs, row, prompt):
+    ids = pairs.prompt_id.astype(object)
+    ids[row] = prompt
+    return replace(pairs, prompt_id=ids.astype(str))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_shared_prompt_is_refused_or_dropped(sources, targets, split):
+    source, target = sources[0], targets[0]
+    planted = replace(source, **{split: renamed(getattr(source, split), 5, target.test.prompt_id[7])})
+    with pytest.raises(InputError, match=f"1 {split} prompts of synthetic-rated .fold 0. are test prompts of"):
+        transfer.transfer_world(planted, target)
+    world = transfer.transfer_world(planted, target, shared="drop")
+    assert set(getattr(source, split).pair_id) - set(getattr(world, split).pair_id) == {
+        getattr(source, split).pair_id[5]
+    }
+    assert set(transfer.sizes([world]).also_tested) == {0}
+    assert world.fingerprint != transfer.transfer_world(source, target).fingerprint
+    with pytest.raises(InputError, match="shared must be one of refuse, drop, got 'keep'"):
+        transfer.transfer_world(source, target, shared="keep")
+
+
+def test_sizes_show_a_leak_that_no_one_refused(worlds):
+    world = worlds[0]
+    leaky = replace(world, train=renamed(world.train, 0, world.test.prompt_id[0]))
+    assert transfer.sizes([leaky]).set_index("part").also_tested["train"] == 1
+    sizes = transfer.sizes(worlds).set_index(["fold", "part"])
+    assert sizes.pairs[0, "train"] == 300 and sizes.prompts[1, "contexts"] == 150 and sizes.pairs[1, "test"] == 80
+
+
+def test_a_source_that_is_all_tested_on_is_refused(sources, targets):
+    source, target = sources[0], targets[0]
+    same = replace(source.train, prompt_id=np.full(len(source.train), target.test.prompt_id[0]))
+    with pytest.raises(InputError, match="nothing to train on"):
+        transfer.transfer_world(replace(source, train=same), target, shared="drop")
+
+
+def test_worlds_that_do_not_fit_are_refused(sources, targets):
+    source, target = sources[0], targets[0]
+    narrow = replace(source, train=source.train.with_tables(responses=source.train.responses[:, :5]))
+    with pytest.raises(InputError, match="the responses have 5 columns in synthetic-rated and 24 in"):
+        transfer.transfer_world(narrow, target)
+    silent = replace(target, train=replace(target.train, contexts=None, context=None))
+    with pytest.raises(InputError, match="the train pairs of synthetic-audience state no context"):
+        transfer.transfer_world(source, silent)
+    with pytest.raises(InputError, match="the folds of source and target differ"):
+        transfer.transfer_folds(sources, targets[::-1])
+
+
+class Spy:
+    """Records which pairs each step was given."""
+
+    supervision = "none"
+
+    def __init__(self, settings, seed):
+        self.stage2_validation = None
+
+    def fit(self, train_pairs, validation):
+        self.seen = {"train": train_pairs.pair_id, "validation": validation.pair_id}
+        self.stage2_validation = validation
+        return self
+
+    def adapt(self, context_pairs):
+        self.seen |= {"contexts": context_pairs.pair_id, "choice": self.stage2_validation.pair_id}
+        return self
+
+    def predict_proba(self, pairs):
+        SEEN.append(self.seen | {"test": pairs.pair_id})
+        return np.full(len(pairs), 0.5)
+
+
+SEEN = []
+
+
+def test_stage_1_is_the_source_and_stage_2_the_target(sources, targets, worlds, monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "spy", Spy)
+    SEEN.clear()
+    evaluation.evaluate(worlds, ["spy"], QUICK, seeds=[3], budget=10)
+    for seen, source, target in zip(SEEN, sources, targets, strict=True):
+        assert set(seen["train"]) == set(source.train.pair_id)
+        assert set(seen["validation"]) == set(source.validation.pair_id)
+        assert set(seen["contexts"]) < set(target.train.pair_id) and len(seen["contexts"]) == 10 * 4
+        assert set(seen["choice"]) == set(target.validation.pair_id)
+        assert set(seen["test"]) == set(target.test.pair_id)
+    SEEN.clear()
+    evaluation.evaluate(sources, ["spy"], QUICK, seeds=[3], budget=10)
+    assert set(SEEN[0]["choice"]) == set(sources[0].validation.pair_id)
+
+
+@pytest.mark.parametrize("name", ["micro_plus", "criterion_fewshot"])
+def test_what_stage_2_leaves_open_is_chosen_on_the_target(worlds, name):
+    """Contexts of the source's pairs are never read: a source that states none gives the same."""
+    world = worlds[0]
+    train, validation = (replace(p, contexts=None, context=None) for p in (world.train, world.validation))
+    blind = replace(world, train=train, validation=validation)
+    a, b = (evaluation.evaluate([w], [name], QUICK, seeds=[0], budget=10).probability[name] for w in (world, blind))
+    assert np.array_equal(a, b)
+    spoiled = replace(world, context_validation=replace(world.context_validation, contexts=None, context=None))
+    if name == "micro_plus":
+        with pytest.raises(InputError, match="tau = 0 is chosen on validation pairs that state a context"):
+            evaluation.evaluate([spoiled], [name], QUICK, seeds=[0], budget=10)
+
+
+def test_poisoned_test_labels_change_no_fit(worlds):
+    world = worlds[0]
+    rows = ("micro", "micro_plus", "single", "criterion_fewshot", "pca_heads")
+    a = evaluation.evaluate([world], rows, QUICK, seeds=[0], budget=10)
+    b = evaluation.evaluate([replace(world, test=world.test.flip())], rows, QUICK, seeds=[0], budget=10)
+    for name in rows:
+        assert np.allclose(a.probability[name] + b.probability[name], 1, atol=1e-12)
+
+
+def test_each_stage_learns_from_its_own_labels(worlds):
+    world = worlds[0]
+    rows = ("single", "micro", "criterion_fewshot")
+    honest, poisoned = (
+        evaluation.evaluate([w], rows, QUICK, seeds=[0], budget=10).probability
+        for w in (world, replace(world, context_source=world.context_source.flip()))
+    )
+    assert np.array_equal(honest["single"], poisoned["single"])  # reads no context-labelled pair
+    assert not np.allclose(honest["micro"], poisoned["micro"], atol=1e-3)
+    spoiled = replace(world, train=world.train.flip())
+    other = evaluation.evaluate([spoiled], rows, QUICK, seeds=[0], budget=10).probability
+    assert not np.allclose(honest["single"], other["single"], atol=1e-3)
+    assert np.array_equal(honest["criterion_fewshot"], other["criterion_fewshot"])  # reads no label of the source
+
+
+def test_a_transfer_to_itself_is_no_transfer(targets):
+    target = targets[0]
+    itself = transfer.transfer_world(target, target)
+    rows = ("micro", "micro_plus", "criterion_fewshot")
+    a, b = (evaluation.evaluate([w], rows, QUICK, seeds=[1], budget=10) for w in (target, itself))
+    for name in rows:
+        assert np.array_equal(a.probability[name], b.probability[name])
+
+
+def test_averages_are_means_of_the_attributes(result, worlds):
+    scores = evaluation.scores(result, n_bootstrap=100)
+    accuracy = scores[scores.metric == "accuracy"].pivot(index="method", columns="attribute", values="value")
+    assert np.allclose(accuracy[MACRO], accuracy.drop(columns=MACRO).mean(axis=1))
+    by_hand = [(result.probability["single"][result.pairs.attribute == a] > 0.5).mean() for a in worlds[0].attributes]
+    assert accuracy.loc["single", MACRO] == pytest.approx(np.mean(by_hand))
+    assert set(scores.dataset) == {"synthetic-rated -> synthetic-audience"}
+    both = transfer.accuracy_display(pd.concat([scores, scores.assign(dataset="other")]))
+    assert list(both.dataset) == [scores.dataset[0]] * 4 + ["other"] * 4
+    assert both[MACRO][1].startswith(f"{accuracy.loc['micro_plus', MACRO]:.3f} [")
+
+
+def test_between_is_the_difference_of_the_same_pairs(result):
+    shifted = replace(result, probability={m: 1 - p for m, p in result.probability.items()})
+    gaps = transfer.between(result, shifted, n_bootstrap=100).set_index(["method", "attribute"])
+    attribute = result.pairs.attribute.to_numpy()
+    for method, p in result.probability.items():
+        by_hand = np.mean([(p > 0.5)[attribute == a].mean() - (p < 0.5)[attribute == a].mean() for a in set(attribute)])
+        assert gaps.difference[method, MACRO] == pytest.approx(by_hand)
+        assert gaps.low[method, MACRO] <= by_hand <= gaps.high[method, MACRO]
+    with pytest.raises(InputError, match="were not tested on the same pairs"):
+        transfer.between(result, replace(result, pairs=result.pairs.iloc[::-1]))
+    with pytest.raises(InputError, match="'length' was not evaluated in both"):
+        transfer.between(result, shifted, ["length"])
+
+
+def test_evidence_is_the_paired_difference(result):
+    rows = transfer.ordering("C26", result, ["single", "static_learned"], n_bootstrap=100)
+    assert [(r["method"], r["part"]) for r in rows[:2]] == [
+        ("micro", "micro - single"),
+        ("micro", "micro - static_learned"),
+    ]
+    assert {r["method"] for r in rows} == {"micro", "micro_plus"} and {r["n_runs"] for r in rows} == {4}
+    scores = evaluation.scores(result, n_bootstrap=100).query("metric == 'accuracy' and attribute == 'average'")
+    value = scores.set_index("method").value
+    assert rows[2]["value"] == pytest.approx(value["micro_plus"] - value["single"])
+    with pytest.raises(InputError, match="C26 compares with 'armo', which was not evaluated"):
+        transfer.ordering("C26", result, ["armo"], n_bootstrap=100)
+
+
+def test_the_paper_stands_beside(result):
+    scores = evaluation.scores(result, n_bootstrap=100)
+    gaps = evaluation.differences(result, n_bootstrap=100)
+    table = transfer.beside_printed(scores, gaps, 4, "HelpSteer2").set_index("method")
+    assert table.paper["micro"] == 0.8133 and table.paper_row_mean["micro"] == pytest.approx(0.8039, abs=5e-5)
+    assert table.paper_minus_row["single"] == pytest.approx(0.8133 - 0.7753)
+    assert np.isnan(table.paper["micro_plus"]) and table.verdict["micro"] == ""
+    assert transfer.beside_printed(scores, gaps, 4, "SHP").paper.isna().all()
+    larger = transfer.beside_printed(scores, gaps, 11).set_index("method")
+    assert larger.paper["static_learned"] == 0.6055
+    printed = set(paper_values.accuracy()["method"])
+    assert {name for names in transfer.PRINTED_ROWS.values() for name in names} <= printed
+
+
+def test_claims_follow_the_sources():
+    found = transfer.claims_of(["bundled-audience", "bundled-helpsteer"], "bundled-helpsteer")
+    assert {name: claim for name, (claim, _) in found.items()} == {
+        "bundled-audience": "C26",
+        "bundled-helpsteer": "C27",
+    }
+    assert list(transfer.claims_of(["hh", "pandalm"], "summeval")) == ["hh"]
+    assert transfer.claims_of(["a"], "a") == {"a": ("C27", "HelpSteer2")}
+
+
+PARAMETERS = {"backbone": "smollm2", "layers": 15, "dtype": "float32", "text_world": "smoke-texts"}
+DEEPER = PARAMETERS | {"deeper_backbone": "smollm2", "deeper_layers": 30}
+
+
+def test_deeper_settings_differ_in_the_cut_alone():
+    settings = deeper.deeper_settings(DEEPER)
+    assert (settings.layers, settings.dtype, settings.backbone) == (30, "float32", "smollm2")
+    assert deeper.label(settings) == "smollm2, 30 layers"
+    assert deeper.label(replace(settings, layers=0)) == "smollm2, all layers"
+    with pytest.raises(InputError, match="nothing to compare"):
+        deeper.deeper_settings(DEEPER | {"deeper_layers": 15})
+    with pytest.raises(InputError, match="deeper_backbone is none"):
+        deeper.deeper_settings(DEEPER | {"deeper_backbone": "none"})
+
+
+def test_a_data_set_without_text_is_replaced():
+    synthetic = {"helpsteer_like": "synthetic-rated", "rpr_like": "synthetic-criteria"}
+    assert deeper.deeper_names(DEEPER | synthetic) == ["smoke-texts"]
+    assert deeper.deeper_names(DEEPER | {"helpsteer_like": "summeval", "rpr_like": "b"}) == ["summeval", "b"]
+    assert deeper.deeper_names(PARAMETERS | synthetic | {"deeper_backbone": "none"}) == []
+    assert deeper.stand_in("summeval", deeper.with_text("summeval", "smoke-texts")) == ""
+    assert "smoke-texts stand in for synthetic-rated" in deeper.stand_in("synthetic-rated", "smoke-texts")
+    with pytest.raises(InputError, match="synthetic-rated has no text and text_world is 'none'"):
+        deeper.with_text("synthetic-rated", "none")
+
+
+def pretended(rows):
+    """Pairs of a data set's rows on features that are all 1."""
+    n = len(rows)
+    ids = {c: np.array(rows[c], dtype=str) for c in ("pair_id", "prompt_id", "attribute")}
+    index, table = torch.arange(n), torch.ones(2 * n, 4)
+    return Pairs(table, index, index + n, table[:n], index, table[:n], index, torch.ones(2 * n), **ids)
+
+
+def test_only_the_named_data_sets_are_read_deeper(monkeypatch, tmp_path):
+    """A name given twice is one data set of one store; the worlds read that store and keep the usual splits."""
+    asked = []
+
+    def extract(sets, settings, root, **options):
+        asked.append((sets, settings.layers, root))
+        return SimpleNamespace(address="deep", pairs=pretended)
+
+    monkeypatch.setattr(deeper, "extract", extract)
+    worlds = deeper.deeper_folds(["smoke-texts", "smoke-texts"], 2, FeatureSettings(layers=30), root=tmp_path)
+    [(sets, layers, root)] = asked
+    assert (len(sets), len(sets[0]), layers, root) == (1, len(data.load_whole("smoke-texts")), 30, tmp_path)
+    assert list(worlds) == ["smoke-texts"] and [w.fold for w in worlds["smoke-texts"]] == [0, 1]
+    assert list(worlds["smoke-texts"][1].test.pair_id) == list(data.load("smoke-texts", "test", fold=1)["pair_id"])
