@@ -12,11 +12,13 @@ sys.path.insert(0, workflow.basedir)
 from pathlib import Path
 
 from micro_paper import pipeline, provenance
-from micro_paper.parameters import FEATURE_PARAMETERS, WORLD_PARAMETERS, read_parameters
+from micro_paper.parameters import DEEPER_PARAMETERS, FEATURE_PARAMETERS, WORLD_PARAMETERS, read_parameters
 
 # What must be there before a notebook runs, by its number; everything else is independent.
 FEATURES = "features"
-DEPENDS = {"03": [FEATURES], "04": [FEATURES], "05": [FEATURES], "12": [FEATURES]}
+DEPENDS = {number: [FEATURES] for number in ("03", "04", "05", "06", "07", "08", "09", "12")}
+EVIDENCE = ("01", "04", "05", "06", "07", "08", "09")  # what notebook 11 judges
+EXTRACTED = FEATURE_PARAMETERS + DEEPER_PARAMETERS + WORLD_PARAMETERS
 
 ROOT = Path(workflow.basedir)
 PYTHON = shlex.quote(sys.executable)
@@ -38,6 +40,8 @@ def options(names):
 
 def needed(stem):
     """The marker of every dependency of a notebook."""
+    if stem[:2] == "11":
+        return [f"{BUILD}/notebooks/{other}.ipynb" for other in PARAMETERS if other[:2] in EVIDENCE]
     place = {FEATURES: f"{BUILD}/features.done"}
     return [place.get(what, f"{BUILD}/notebooks/{what}.ipynb") for what in DEPENDS.get(stem[:2], [])]
 
@@ -66,7 +70,7 @@ rule extract:  # one part of the texts; parts run side by side, on several machi
         touch(BUILD + "/features/{shard}-of-" + f"{SHARDS}.done"),
     params:
         features=pipeline.feature_fingerprint(VALUES, ROOT),
-        options=options(FEATURE_PARAMETERS + WORLD_PARAMETERS),
+        options=options(EXTRACTED),
     threads: workflow.cores or 1
     shell:
         "{PYTHON} -m micro_paper extract --profile {PROFILE} --shard {wildcards.shard} --of {SHARDS} {params.options}"
@@ -79,7 +83,7 @@ rule features:  # all of it, which is little after the parts, and the manifest
         touch(f"{BUILD}/features.done"),
     params:
         features=pipeline.feature_fingerprint(VALUES, ROOT),
-        options=options(FEATURE_PARAMETERS + WORLD_PARAMETERS),
+        options=options(EXTRACTED),
     threads: workflow.cores or 1
     shell:
         "{PYTHON} -m micro_paper extract --profile {PROFILE} {params.options}"

@@ -109,6 +109,8 @@ def evaluate(
             for name in names:
                 method = _fit(make(name, settings, seed), world, fitted)
                 if labelled is not None:
+                    if world.context_validation is not None:
+                        method.stage2_validation = world.context_validation
                     method.adapt(labelled)
                 result.probability[name][rows, run] = method.predict_proba(world.test)
                 result.supervision[name] = method.supervision

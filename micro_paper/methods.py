@@ -7,7 +7,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from micro_paper.baselines.armo import Armo
 from micro_paper.baselines.controls import CriterionFewShot, Length, PcaHeads, RandomHeads, ShuffledRouter
+from micro_paper.baselines.shared_base import SharedBase
 from micro_paper.baselines.static import OracleAttribute, Single, StaticLearned, StaticMaxMin, StaticUniform
 from micro_paper.errors import InputError, suggest
 from micro_paper.pairs import Pairs
@@ -46,6 +48,8 @@ METHODS: dict[str, Callable[[Settings | Mapping[str, Any] | None, int], Method]]
     "static_uniform": StaticUniform,
     "static_learned": StaticLearned,
     "static_maxmin": StaticMaxMin,
+    "shared_base": SharedBase,
+    "armo": Armo,
     "length": Length,
     "random_heads": RandomHeads,
     "pca_heads": PcaHeads,

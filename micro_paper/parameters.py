@@ -58,6 +58,7 @@ FEATURE_PARAMETERS = (
     "response_context",
     "dtype",
 )
+DEEPER_PARAMETERS = ("deeper_backbone", "deeper_layers")  # the second cut of tables 11 and 12
 
 
 def named_worlds(values: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from micro_paper.errors import InputError
 from micro_paper.manifest import write_atomic
 from micro_paper.notebooks import read_notebook
 from micro_paper.parameters import (
+    DEEPER_PARAMETERS,
     FEATURE_PARAMETERS,
     WORLD_PARAMETERS,
     Value,
@@ -70,7 +71,7 @@ def feature_fingerprint(values: Mapping[str, Value], root: Path | None = None) -
     """Return a text that changes whenever features would: settings, data sets, code."""
     root = root or project_root()
     code = content_hash(code_closure([f"import {PACKAGE}.features", f"import {PACKAGE}.data"], root), root)
-    settings = {name: values.get(name) for name in (*FEATURE_PARAMETERS, *WORLD_PARAMETERS)}
+    settings = {name: values.get(name) for name in (*FEATURE_PARAMETERS, *DEEPER_PARAMETERS, *WORLD_PARAMETERS)}
     return json.dumps({"settings": settings, "code": code}, sort_keys=True)
 
 
@@ -108,7 +109,7 @@ def extract(
     if (shard is None) != (of is None) or (of is not None and not 0 <= shard < of):
         raise InputError(f"shard must be 0 to of - 1, got shard {shard} of {of}")
     values = profile_values(profile, overrides, root)
-    from micro_paper import data
+    from micro_paper import data, deeper
     from micro_paper.features import FeatureSettings, pool_store
 
     settings = FeatureSettings(**{name: values[name] for name in FEATURE_PARAMETERS if name in values})
@@ -121,6 +122,9 @@ def extract(
             pools.setdefault(info.pool, name)
     for name in pools.values():
         pool_store(name, settings, features_root(root), shard=shard, of=of, progress=sys.stderr.isatty())
+    if deep := deeper.deeper_names(values):
+        settings = deeper.deeper_settings(values)
+        deeper.deeper_store(deep, settings, features_root(root), shard=shard, of=of, progress=sys.stderr.isatty())
     return list(pools.values())
 
 

@@ -29,6 +29,7 @@ WORLDS = {
     "synthetic-criteria": CRITERIA_ATTRIBUTES,
     "synthetic-audience": AUDIENCE_ATTRIBUTES,
 }
+PROMPT_DIMENSION = 2 * len(CRITERIA_ATTRIBUTES)  # of every world, so that one can be trained on and another tested
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def draw_world(
     """
     if name not in WORLDS:
         raise InputError(f"unknown synthetic world {name!r}.{suggest(name, WORLDS)}")
-    people = population(WORLDS[name], seed=len(WORLDS[name]))
+    people = population(WORLDS[name], prompt_dimension=PROMPT_DIMENSION, seed=len(WORLDS[name]))
     sizes = {"train": train, "validation": validation, "test": test}
     return {
         split: sample(

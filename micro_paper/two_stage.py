@@ -205,12 +205,12 @@ class TwoStage(HeadsMethod):
         self.adapted = False
         self.tau = self.settings.tau
         self.stage1_weights: nn.Module
-        self._validation: Pairs | None = None
+        self.stage2_validation: Pairs | None = None
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Run stage 1; see `HeadsMethod.fit`. The validation pairs also choose tau later, where tau is 0."""
         super().fit(train_pairs, validation)
-        self._validation = validation
+        self.stage2_validation = validation
         self.stage1_weights = self.weights
         self.forget_stage2()
         return self
@@ -267,7 +267,7 @@ class TwoStage(HeadsMethod):
         return router
 
     def _choose_tau(self, stage1: nn.Module, context_pairs: Pairs) -> float:
-        validation = self._validation
+        validation = self.stage2_validation
         if validation is None or validation.contexts is None or not len(validation):
             raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
         scaled = self._scaled(validation)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from micro_paper.errors import InputError
 from micro_paper.pairs import Pairs
 from micro_paper.parameters import FEATURE_PARAMETERS
 from micro_paper.paths import project_root
+
+if TYPE_CHECKING:
+    from micro_paper.feature_store import FeatureStore
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class World:
         train, validation, test: pairs on features.
         fingerprint: content hash of data and features, for the manifest.
         context_source: where the context-labelled pairs of stage 2 are drawn from; None = `train`.
+        context_validation: pairs that choose what stage 2 leaves open (tau); None = `validation`.
     """
 
     name: str
@@ -39,6 +43,7 @@ class World:
     test: Pairs
     fingerprint: str
     context_source: Pairs | None = None
+    context_validation: Pairs | None = None
 
     @property
     def attributes(self) -> list[str]:
@@ -59,6 +64,7 @@ def load_world(
     drop_unanimous: bool = True,
     synthetic_prompts: int = 1500,
     progress: bool = False,
+    encoded: FeatureStore | None = None,
 ) -> World:
     """Load a world by name.
 
@@ -70,6 +76,7 @@ def load_world(
         drop_unanimous: leave out training and validation pairs that every attribute decides alike, as the paper
             does. Test pairs stay complete.
         synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test).
+        encoded: a store that holds the data set's texts, read in place of its pool's.
     """
     if name.startswith("synthetic-"):
         n = synthetic_prompts
@@ -89,7 +96,7 @@ def load_world(
         return World(name, fold, **splits, fingerprint=_fingerprint(splits))
     if features is None:
         raise InputError(f"{name} is a text world: give feature settings with a backbone")
-    encoded = _pool_store(name, features, str(store or project_root() / "build" / "features"), progress)
+    encoded = encoded or _pool_store(name, features, str(store or project_root() / "build" / "features"), progress)
     splits = {split: encoded.pairs(rows) for split, rows in sets.items()}
     if info.kind == "rated":
         table = data.ratings(name)

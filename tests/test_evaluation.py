@@ -124,7 +124,7 @@ def test_folds_with_one_official_test_are_further_runs(worlds):
     assert result.probability["single"].shape == (len(worlds[0].test), 4)
     alone = ev.evaluate(worlds[:1], ("single",), QUICK, seeds=[0, 1], budget=None)
     assert np.array_equal(result.probability["single"][:, :2], alone.probability["single"])
-    partly = replace(worlds[1], test=worlds[0].test.select(slice(0, 20)))
+    partly = replace(worlds[1], test=worlds[0].test.select(slice(0, 40)))
     with pytest.raises(InputError, match="share some test prompts"):
         ev.evaluate([worlds[0], partly], ("single",), QUICK, seeds=[0], budget=None)
 

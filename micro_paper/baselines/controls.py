@@ -125,7 +125,7 @@ class CriterionFewShot:
         """Keep the feature scale (no label is read) and the validation pairs that choose the penalty."""
         used = torch.cat([train_pairs.chosen, train_pairs.rejected]).unique()
         self.scaler = Scaler.fit(train_pairs.responses[used], self.settings.standardize)
-        self._validation = validation
+        self.stage2_validation = validation
         return self
 
     def adapt(self, context_pairs: Pairs) -> Self:
@@ -144,7 +144,7 @@ class CriterionFewShot:
         for penalty in PENALTIES:
             rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
             fits[penalty] = torch.stack([fit_bradley_terry(d, penalty) for d in rows])
-        validation = self._validation
+        validation = self.stage2_validation
         if validation.contexts is None or not len(validation):
             self.heads = fits[PENALTIES[1]]
             return self
