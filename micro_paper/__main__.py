@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--profile", required=True)
 
     commands.add_parser("readme", help="write the published results into README.md")
-    commands.add_parser("verify", help="check the committed results against their manifests")
+    commands.add_parser("verify", help="check the committed results and the verdicts on the claims")
     commands.add_parser("doctor", help="say what is installed and what each profile would need")
     return parser
 
@@ -107,6 +107,11 @@ def _dispatch(options: argparse.Namespace) -> int:
         from micro_paper import doctor
 
         lines, good = doctor.verify() if options.command == "verify" else doctor.report()
+        if options.command == "verify":
+            from micro_paper import claims_committed
+
+            judged, right = claims_committed.verify_published()
+            lines, good = lines + judged, good and right
         for line in lines:
             print(line)
         return 0 if good else 1

@@ -129,11 +129,23 @@ def head_audit(
     return table
 
 
+def correlations(margins: ArrayLike) -> np.ndarray:
+    """Return the correlation of every two heads' margins, (K, K), from margins (n, K).
+
+    It is taken about zero (the cosine), because which response of a pair comes first is arbitrary; a zero head has 0.
+    """
+    values = np.asarray(margins, dtype=np.float64)
+    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
+        raise InputError(f"margins must be finite and of shape (pairs, heads), got shape {values.shape}")
+    norm = np.linalg.norm(values, axis=0)
+    unit = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
+    return np.clip(unit.T @ unit, -1, 1)
+
+
 def merge_groups(margins: ArrayLike, threshold: float) -> list[list[int]]:
     """Group heads of which every two correlate above `threshold` (complete linkage), in the order of their first head.
 
-    The correlation is taken about zero (the cosine), because which response of a pair comes first is arbitrary. It is
-    signed: a head and its opposite stay apart.
+    The correlation is signed: a head and its opposite stay apart.
 
     Args:
         margins: of K heads on held-out pairs, (n, K).
@@ -141,14 +153,9 @@ def merge_groups(margins: ArrayLike, threshold: float) -> list[list[int]]:
     """
     if not 0 < threshold < 1:
         raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
-    values = np.asarray(margins, dtype=np.float64)
-    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
-        raise InputError(f"margins must be finite and of shape (pairs, heads), got shape {values.shape}")
-    norm = np.linalg.norm(values, axis=0)
-    unit = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
-    if values.shape[1] == 1:
+    distance = 1 - correlations(margins)
+    if len(distance) == 1:
         return [[0]]
-    distance = np.clip(1 - unit.T @ unit, 0, 2)
     np.fill_diagonal(distance, 0)
     label = fcluster(linkage(squareform(distance, checks=False), "complete"), 1 - threshold, "distance")
     groups: dict[int, list[int]] = {}

@@ -19,7 +19,6 @@ from micro_paper.worlds import World, largest_budget
 
 TRAINED, PLANTED = "as trained", "one head reversed"
 THRESHOLDS = (0.8, 0.9, 0.95)
-MAIN_THRESHOLD = 0.9  # the one that the claim is judged at, fixed before any result
 HEADS = [
     "dataset",
     "method",
@@ -36,8 +35,8 @@ HEADS = [
 ]
 EFFECT = ["dataset", "method", "heads", "attribute", "before", "after", "difference", "low", "high"]
 EFFECT += ["n_pairs", "n_prompts", "n_runs", "runs_masked", "heads_masked"]
-MERGED = ["dataset", "method", "threshold", "heads_before", "heads_left", "runs_merged", "attribute", "before", "after"]
-MERGED += ["difference", "low", "high", "n_pairs", "n_prompts", "n_runs"]
+MERGED = ["dataset", "method", "threshold", "correlation", "heads_before", "heads_left", "runs_merged"]
+MERGED += ["attribute", "before", "after", "difference", "low", "high", "n_pairs", "n_prompts", "n_runs"]
 COLUMNS = {
     "heads": "as trained; or one head reversed: the sign of the best safety head turned, a planted fault (a control)",
     "value": "share of validation safety pairs on which the head prefers the chosen side",
@@ -52,6 +51,7 @@ COLUMNS = {
     "runs_masked": "runs in which a head was masked",
     "heads_masked": "masked heads, all runs together",
     "threshold": "heads of which every two correlate above it on validation pairs are merged",
+    "correlation": "largest correlation of two heads' margins on validation pairs, mean over runs",
     "heads_before": "number of heads K",
     "heads_left": "heads after merging, mean over runs",
     "runs_merged": "runs in which at least two heads were merged",
@@ -142,21 +142,23 @@ def merging(
     """Merge heads that agree on validation pairs, after stage 2, and measure on test pairs (appendix C.3).
 
     Returns:
-        Columns MERGED: by data set, method, threshold and attribute (average last).
+        Columns MERGED: by data set, method, threshold and attribute (average last). Methods with one head are left out.
     """
-    lines = []
+    lines, fitted = [], [f for f in fitted if len(f.method.heads.weight) > 1]
     for world, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
         runs = [f for f in fitted if (f.world.name, f.name) == (world, name)]
         attribute, prompt = (
             np.concatenate([getattr(f.world.test, c) for f in runs]) for c in ("attribute", "prompt_id")
         )
         before = np.concatenate([metrics.correct(f.method.predict_proba(f.world.test)) for f in runs])
+        closest = [np.triu(audit.correlations(f.method.head_margins(f.world.validation)), 1).max() for f in runs]
         for threshold in thresholds:
             merged = [audit.merge_heads(f.method, f.world.validation, threshold) for f in runs]
             left = np.array([len(m.heads.weight) for m in merged])
             count = len(runs[0].method.heads.weight)
             p = [m.predict_proba(f.world.test) for m, f in zip(merged, runs, strict=True)]
             base = {"dataset": world, "method": name, "threshold": threshold, "heads_before": count}
+            base["correlation"] = float(np.mean(closest))
             base |= {"heads_left": left.mean(), "runs_merged": int((left < count).sum()), "n_runs": len(runs)}
             after = np.concatenate([metrics.correct(q) for q in p])
             compared = audit.compare(before, after, attribute, prompt, seed=seed, n_bootstrap=n_bootstrap)
@@ -165,24 +167,29 @@ def merging(
 
 
 def merging_claims(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the evidence on C38 at MAIN_THRESHOLD; none from a method of which no two heads were merged."""
-    rows = table[(table["attribute"] == MACRO) & (table["threshold"] == MAIN_THRESHOLD) & (table["runs_merged"] > 0)]
-    return [_equivalence("C38", line, f"merged above {MAIN_THRESHOLD}, accuracy after - before") for line in _of(rows)]
+    """Return the evidence on C38, at the strictest threshold at which heads merged (validation decides).
+
+    There is none from a method of which no two heads were merged.
+    """
+    rows = table[(table["attribute"] == MACRO) & (table["runs_merged"] > 0)]
+    strictest = rows.groupby(["dataset", "method"])["threshold"].transform("max")
+    return [
+        _equivalence("C38", line, f"merged above {line.threshold:g}, accuracy after - before")
+        for line in rows[rows["threshold"] == strictest].itertuples()
+    ]
 
 
 def masking_claims(effects: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the evidence on C44, heads as trained; none from a method of which no head was masked."""
     rows = effects[(effects["heads"] == TRAINED) & (effects["runs_masked"] > 0)]
-    return [_equivalence("C44", line, f"masked, {line.attribute}, accuracy after - before") for line in _of(rows)]
-
-
-def _of(rows: pd.DataFrame) -> Iterable[Any]:
-    return rows.itertuples()
+    return [
+        _equivalence("C44", line, f"masked, {line.attribute}, accuracy after - before") for line in rows.itertuples()
+    ]
 
 
 def _equivalence(claim: str, line: Any, part: str) -> dict[str, Any]:
     found = Interval(line.difference, line.low, line.high, int(line.n_prompts))
-    runs = int(getattr(line, "runs_masked", line.n_runs))
+    runs = int(line.runs_masked) if claim == "C44" else int(line.n_runs)
     return evidence.row(claim, line.method, line.dataset, part, "equivalence", found, n_runs=runs)
 
 
@@ -191,7 +198,9 @@ def safety_tables(heads: pd.DataFrame, effects: pd.DataFrame) -> list[dict[str, 
     if not len(heads):
         return []
     trained = effects[(effects["heads"] == TRAINED) & (effects["attribute"] == MACRO)]
-    counts = ", ".join(f"{r.method}: {r.heads_masked} in {r.runs_masked} of {r.n_runs} runs" for r in _of(trained))
+    counts = ", ".join(
+        f"{r.method}: {r.heads_masked} in {r.runs_masked} of {r.n_runs} runs" for r in trained.itertuples()
+    )
     grouped = heads.groupby(["method", "heads"], sort=False)
     shown = grouped.agg(
         runs=("run", "nunique"),
@@ -220,9 +229,9 @@ def safety_tables(heads: pd.DataFrame, effects: pd.DataFrame) -> list[dict[str, 
 def merging_table(table: pd.DataFrame) -> dict[str, Any]:
     """Return the table of merging as arguments of `Artifacts.table`."""
     average = table[table["attribute"] == MACRO]
-    keep = ["dataset", "method", "threshold", "heads_before", "heads_left", "before", "after", "difference"]
+    keep = ["dataset", "method", "threshold", "correlation", "heads_before", "heads_left", "before", "after"]
     caption = "Heads left after merging those that agree on validation pairs, and mean accuracy on test pairs."
-    return _entry(table, "merging", caption, average[[*keep, "low", "high"]])
+    return _entry(table, "merging", caption, average[[*keep, "difference", "low", "high"]])
 
 
 def _entry(frame: pd.DataFrame, slug: str, caption: str, display: pd.DataFrame) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,18 @@ from scipy import optimize, special, stats
 from micro_paper import comparison, metrics
 from micro_paper.audit import Fitted
 from micro_paper.errors import InputError
+from micro_paper.pairs import Pairs
+from micro_paper.worlds import World, load_world
 
 Floats = NDArray[np.float64]
+Validation = Mapping[tuple[str, int], Pairs]  # by name and fold of the world
 LEAST, MOST = 0.01, 100.0  # temperatures
 SMALLEST = 1e-15  # probabilities are kept this far from 0 and 1, alike on both sides
 BINS = 15  # of confidence in [1/2, 1], as in `metrics.ece`
 SCALED = {False: "as predicted", True: "scaled"}
 COLUMNS = {
     "metric": "ece (share), brier (mean squared error) or nll (nats), over all test pairs, mean over runs",
-    "temperature": "fitted on validation pairs, mean over runs; above 1 makes predictions less sure",
+    "temperature": "fitted on validation pairs, median over runs; above 1 makes predictions less sure",
     "before": "as predicted",
     "before_low": "lower end of its 95 % interval over prompts",
     "before_high": "upper end of its 95 % interval over prompts",
@@ -74,12 +77,35 @@ def fit_temperature(p: ArrayLike) -> float:
     return 1 / optimize.brentq(slope, 1 / MOST, 1 / LEAST, xtol=1e-12)
 
 
-def calibration_table(fitted: Sequence[Fitted], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+def complete_validation(worlds: Sequence[World], **options: Any) -> dict[tuple[str, int], Pairs]:
+    """Return the validation pairs of rated worlds with those that every attribute decides alike, as the test pairs are.
+
+    A temperature from the harder validation pairs that training and its choices use would be too large for test pairs.
+
+    Args:
+        worlds: of any kind; only rated ones are read again.
+        options: of `worlds.load_world`.
+    """
+    from micro_paper import data
+
+    rated = [w for w in worlds if not w.name.startswith("synthetic-") and data.describe(w.name).kind == "rated"]
+    return {
+        (w.name, w.fold): load_world(w.name, fold=w.fold, drop_unanimous=False, **options).validation for w in rated
+    }
+
+
+def calibration_table(
+    fitted: Sequence[Fitted], validation: Validation | None = None, *, seed: int = 0, n_bootstrap: int = 10_000
+) -> pd.DataFrame:
     """Return ECE, Brier score and NLL of each method before and after temperature scaling, with intervals.
 
     Each run has a temperature of its own, from its validation pairs. Scores are means over runs of the score over the
     run's test pairs. One resample of prompts serves all runs, methods and both states. As resampling adds to an ECE,
     its resamples are centred on the estimate.
+
+    Args:
+        fitted: from `audit.fit_runs`.
+        validation: pairs to fit the temperature on, in place of a world's own.
 
     Returns:
         Columns dataset, method, metric, temperature, before, before_low, before_high, after, after_low, after_high,
@@ -87,7 +113,7 @@ def calibration_table(fitted: Sequence[Fitted], *, seed: int = 0, n_bootstrap: i
     """
     lines = []
     for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
-        runs, temperature, states = _predicted(fitted, dataset, name)
+        runs, temperature, states = _predicted(fitted, dataset, name, validation)
         prompts = sorted(set().union(*(f.world.test.prompt_id for f in runs)))
         weights = _resamples(len(prompts), np.random.default_rng(seed), n_bootstrap)
         found = {}
@@ -101,7 +127,7 @@ def calibration_table(fitted: Sequence[Fitted], *, seed: int = 0, n_bootstrap: i
                 if metric == "ece":
                     draws = draws - draws.mean() + estimate
                 found[metric, scaled] = (float(estimate), draws)
-        base = {"dataset": dataset, "method": name, "temperature": float(np.mean(temperature)), "n_runs": len(runs)}
+        base = {"dataset": dataset, "method": name, "temperature": float(np.median(temperature)), "n_runs": len(runs)}
         base |= {"n_pairs": sum(len(f.world.test) for f in runs), "n_prompts": len(prompts)}
         for metric in ("ece", "brier", "nll"):
             before, after = found[metric, False], found[metric, True]
@@ -118,11 +144,12 @@ def calibration_table(fitted: Sequence[Fitted], *, seed: int = 0, n_bootstrap: i
 
 
 def _predicted(
-    fitted: Sequence[Fitted], dataset: str, name: str
+    fitted: Sequence[Fitted], dataset: str, name: str, validation: Validation | None
 ) -> tuple[list[Fitted], list[float], dict[bool, list[Floats]]]:
     """Return the runs of a method, their temperatures, and p of each run's test pairs, not scaled and scaled."""
     runs = [f for f in fitted if (f.world.name, f.name) == (dataset, name)]
-    temperature = [fit_temperature(f.method.predict_proba(f.world.validation)) for f in runs]
+    held_out = [(validation or {}).get((f.world.name, f.world.fold), f.world.validation) for f in runs]
+    temperature = [fit_temperature(f.method.predict_proba(v)) for f, v in zip(runs, held_out, strict=True)]
     plain = [f.method.predict_proba(f.world.test) for f in runs]
     return runs, temperature, {False: plain, True: [scale(p, t) for p, t in zip(plain, temperature, strict=True)]}
 
@@ -160,11 +187,18 @@ def _ends(name: str, estimate: float, draws: Floats, n_groups: int) -> dict[str,
 
 
 def reliability(
-    fitted: Sequence[Fitted], bins: int = 8, least: int = 20, *, seed: int = 0, n_bootstrap: int = 2000
+    fitted: Sequence[Fitted],
+    validation: Validation | None = None,
+    *,
+    bins: int = 8,
+    least: int = 20,
+    seed: int = 0,
+    n_bootstrap: int = 2000,
 ) -> pd.DataFrame:
     """Return how often predictions of each confidence are right, the test pairs of all runs together.
 
     Args:
+        fitted, validation: as for `calibration_table`.
         bins: equal bins of confidence max(p, 1 - p) in [1/2, 1]. least: bins with fewer pairs or prompts are left out.
 
     Returns:
@@ -172,7 +206,7 @@ def reliability(
     """
     lines = []
     for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
-        runs, _, states = _predicted(fitted, dataset, name)
+        runs, _, states = _predicted(fitted, dataset, name, validation)
         prompt = np.concatenate([f.world.test.prompt_id for f in runs])
         for scaled, probabilities in states.items():
             p = np.concatenate(probabilities)

@@ -9,7 +9,7 @@ and for `micro_plus`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +90,10 @@ def gather(profile: str, root: Path | None = None, *, built: bool = False) -> pd
         if built and (entry is None or manifest.sha256(path.read_bytes()) != entry["sha256"]):
             raise InputError(f"{path.name} is left from an unfinished run, or was changed: run its notebook again")
         table = read_evidence(path)
-        table["file"] = path.name
-        table["notebook"] = Path(entry["notebook"]).stem if entry else ""
-        table["backbone"] = str(entry["parameters"].get("backbone", "")) if entry else ""
-        frames.append(table)
+        notebook = Path(entry["notebook"]).stem if entry else ""
+        backbone = str(entry["parameters"].get("backbone", "")) if entry else ""
+        if len(table):
+            frames.append(table.assign(file=path.name, notebook=notebook, backbone=backbone))
     columns = [*evidence.COLUMNS, *SOURCE_COLUMNS]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
@@ -138,12 +138,12 @@ def read_evidence(path: Path) -> pd.DataFrame:
     rules = paper_values.claims().set_index("id")["rule"]
     parts = set()
     for number, line in enumerate(table.itertuples(), start=1):
-        for wrong in _wrong(line, rules, parts):
+        if wrong := next(_wrong(line, rules, parts), None):
             raise InputError(f"{path.name}, row {number}: {wrong}")
     return table
 
 
-def _wrong(line: tuple, rules: pd.Series, parts: set) -> Iterable[str]:
+def _wrong(line: tuple, rules: pd.Series, parts: set) -> Iterator[str]:
     if line.claim not in rules:
         yield f"there is no claim {line.claim!r}.{suggest(line.claim, rules.index)}"
         return
@@ -153,9 +153,9 @@ def _wrong(line: tuple, rules: pd.Series, parts: set) -> Iterable[str]:
         kinds = " or ".join(KINDS[rules[line.claim]])
         yield f"{line.claim} is judged by {rules[line.claim]}, so kind must be {kinds}, got {line.kind!r}"
     numbers = [line.value, line.low, line.high]
-    if not all(isinstance(x, int | float) and np.isfinite(x) for x in numbers) or line.low > line.high:
+    if not all(map(_is_number, numbers)) or line.low > line.high:
         yield f"value, low and high must be finite, low <= high, got {numbers}"
-    if line.kind == "value" and not np.isfinite(line.printed):
+    if line.kind == "value" and not _is_number(line.printed):
         yield "evidence of kind value needs the printed value"
     if not isinstance(line.n_runs, int) or line.n_runs < 1:
         yield f"n_runs must be a whole number >= 1, got {line.n_runs!r}"
@@ -163,6 +163,10 @@ def _wrong(line: tuple, rules: pd.Series, parts: set) -> Iterable[str]:
     if key in parts:
         yield f"{line.claim}, {line.method}, {line.dataset}: the part {line.part!r} is there twice"
     parts.add(key)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def _built_entries(profile: str, root: Path) -> list[dict]:
@@ -270,19 +274,19 @@ def _source(rows: pd.DataFrame) -> str:
     return "; ".join(texts)
 
 
-def _ours(rows: pd.DataFrame, most: int = 3) -> str:
+def _ours(rows: pd.DataFrame, most: int = 4) -> str:
     """Return the values by data set; of more than `most` parts a count by verdict and the extremes."""
     texts = []
     for name, part in rows.groupby("dataset", sort=False):
         if len(part) <= most:
-            said = ", ".join(f"{row.part} {_value(row)}" for row in part.itertuples())
+            said = "; ".join(f"{row.part} {_value(row)}" for row in part.itertuples())
         else:
             counts = part["verdict"].value_counts()
             said = f"{len(part)} parts: " + ", ".join(f"{counts[v]} {v}" for v in VERDICTS if v in counts)
             ends = [part.loc[part["value"].idxmin()], part.loc[part["value"].idxmax()]]
             said += "; from " + " to ".join(f"{_value(row)} ({row.part})" for row in ends)
         texts.append(f"{name}: {said}")
-    return "; ".join(texts)
+    return " / ".join(texts)
 
 
 def _value(row: tuple) -> str:
@@ -304,66 +308,3 @@ def display(judged: pd.DataFrame) -> pd.DataFrame:
     return judged[["id", "claim", "printed", "ours", "verdict", "micro_plus_verdict"]].rename(
         columns={"verdict": "micro", "micro_plus_verdict": "micro_plus"}
     )
-
-
-def counts(judged: pd.DataFrame) -> pd.DataFrame:
-    """Return how many claims have each verdict: method, holds, does not, cannot tell."""
-    lines = []
-    for method, column in (("micro", "verdict"), ("micro_plus", "micro_plus_verdict")):
-        lines.append({"method": method} | {v: int((judged[column] == v).sum()) for v in VERDICTS})
-    return pd.DataFrame(lines)
-
-
-def read_committed(profile: str, root: Path | None = None) -> pd.DataFrame:
-    """Return `results/PROFILE/claims.csv`, all cells as text.
-
-    Raises:
-        InputError: it lacks a claim, has one twice or an unknown one, or lacks a column of the verdicts.
-    """
-    path = (root or project_root()) / "results" / profile / "claims.csv"
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"profile {profile}: claims.csv cannot be read: {error}") from None
-    if absent := [c for c in ("id", "verdict", "micro_plus_verdict") if c not in table]:
-        raise InputError(f"profile {profile}: claims.csv has no column {', '.join(absent)}")
-    known, ids = paper_values.claims()["id"].tolist(), table["id"].tolist()
-    if lacking := [claim for claim in known if claim not in ids]:
-        raise InputError(f"profile {profile}: claims.csv lacks {', '.join(lacking)}")
-    if ids != known:
-        raise InputError(f"profile {profile}: claims.csv must have each of {known[0]} to {known[-1]} once, in order")
-    return table
-
-
-def verify(profile: str, root: Path | None = None) -> list[str]:
-    """Return where the committed verdicts of a profile differ from those that its committed evidence gives."""
-    root = root or project_root()
-    folder = root / "results" / profile
-    if not (folder / "claims.csv").is_file():
-        there = any(folder.glob(FILES))
-        return [f"profile {profile}: claims.csv is missing, though there is evidence: publish again"] if there else []
-    try:
-        committed = read_committed(profile, root)
-        again = judge(gather(profile, root), profile)
-    except (InputError, KeyError) as error:
-        return [str(error)]
-    return [
-        f"profile {profile}, {row.id}: {column} is {committed.at[i, column]!r} in claims.csv, "
-        f"the evidence gives {again.at[i, column]!r}"
-        for column in ("verdict", "micro_plus_verdict")
-        for i, row in enumerate(again.itertuples())
-        if committed.at[i, column] != again.at[i, column]
-    ]
-
-
-def verify_published(root: Path | None = None) -> tuple[list[str], bool]:
-    """Verify the claims of every published profile; return a line each and whether all is well."""
-    root = root or project_root()
-    lines, good = [], True
-    for folder in sorted(path for path in (root / "results").glob("*") if path.is_dir()):
-        problems = verify(folder.name, root)
-        good = good and not problems
-        lines += [f"[wrong] {problem}" for problem in problems]
-        if not problems and (folder / "claims.csv").is_file():
-            lines.append(f"[ok] results/{folder.name}/claims.csv follows from its evidence")
-    return lines, good

@@ -8,7 +8,9 @@ from micro_paper import paper_values, verdicts
 from micro_paper.evaluation import MACRO
 from micro_paper.metrics import Interval
 
-# Rows of tables 2 and 3 that our methods reproduce; the paper does not say which static weights it used.
+# Rows of tables 2 and 3 that our methods reproduce. The paper does not say which static weights it used; its
+# shared-base row is the best head, chosen on test, where ours is the ensemble's mean (table 2b has best heads); its
+# HyRe row sees labelled test pairs, where ours sees the context budget (table 3d has HyRe's own protocol).
 PAPER_ROWS = {
     "micro": "MiCRo",
     "single": "Single Reward",

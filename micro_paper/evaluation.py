@@ -162,7 +162,7 @@ def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) ->
 
 def _fit(method: Any, world: World, fitted: dict[type, Any]) -> Any:
     """Fit the method, or take over what a method of the same run with the same stage 1 has learnt."""
-    stage1 = getattr(type(method), "stage1_of", type(method))
+    stage1 = vars(type(method)).get("stage1_of", type(method))  # not inherited: a subclass may fit otherwise
     if stage1 in fitted:
         method.__dict__.update(copy.copy(fitted[stage1].__dict__))
         method.forget_stage2()

@@ -9,8 +9,13 @@ import numpy as np
 
 from micro_paper.baselines.armo import Armo
 from micro_paper.baselines.controls import CriterionFewShot, Length, PcaHeads, RandomHeads, ShuffledRouter
-from micro_paper.baselines.shared_base import SharedBase
+from micro_paper.baselines.drms import Drms, DrmsRandom
+from micro_paper.baselines.hyre import HyRe, MicroHyRe
+from micro_paper.baselines.lore import LoRe
+from micro_paper.baselines.pal import Pal
+from micro_paper.baselines.shared_base import SharedBase, SharedBaseMLP
 from micro_paper.baselines.static import OracleAttribute, Single, StaticLearned, StaticMaxMin, StaticUniform
+from micro_paper.baselines.vpl import Vpl
 from micro_paper.errors import InputError, suggest
 from micro_paper.pairs import Pairs
 from micro_paper.settings import Settings
@@ -49,12 +54,20 @@ METHODS: dict[str, Callable[[Settings | Mapping[str, Any] | None, int], Method]]
     "static_learned": StaticLearned,
     "static_maxmin": StaticMaxMin,
     "shared_base": SharedBase,
+    "shared_base_mlp": SharedBaseMLP,
+    "hyre": HyRe,
+    "micro_hyre": MicroHyRe,
+    "drms": Drms,
+    "drms_random": DrmsRandom,
     "armo": Armo,
     "length": Length,
     "random_heads": RandomHeads,
     "pca_heads": PcaHeads,
     "shuffled_router": ShuffledRouter,
     "criterion_fewshot": CriterionFewShot,
+    "lore": LoRe,
+    "pal": Pal,
+    "vpl": Vpl,
     "oracle_attribute": OracleAttribute,
 }
 

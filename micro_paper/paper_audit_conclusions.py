@@ -204,9 +204,7 @@ def _gains(gains: pd.DataFrame, dimensions: pd.DataFrame) -> list[Line]:
             finding = (
                 f"{r.dataset}, {r.against} contexts: {r.printed:.3f} in the text, {r.recomputed:.4f} in {r.source}."
             )
-            consequence = (
-                f"They differ by {abs(r.in_errors):.1f} standard errors of the average; the text needs a source."
-            )
+            consequence = f"They are {abs(r.in_errors):.1f} standard errors of the average apart."
         else:
             what = r.quantity.replace("_", " ")
             unit = "" if r.unit == "share" else f" {r.unit}"

@@ -24,7 +24,7 @@ SLACK = 1e-9  # of a float that stands for a decimal number
 SIZES = range(20, 1501)  # numbers of test pairs that are tried
 OFFSETS = range(1, 33)  # test pairs left out, an attribute
 RUNS = range(2, 11)  # runs averaged
-ROW_LEVEL, GROUP_LEVEL = 0.01, 1e-3  # chance of a form, of a set of counts, that is accepted
+ROW_LEVEL, GROUP_LEVEL = 1e-3, 1e-3  # chance of a form, of a set of counts, that is accepted
 
 
 def checked(cells: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +73,8 @@ class Fits:
     Attributes:
         columns: one line a test set, group of rows and attribute: n, values (distinct, printed), fitting (of them),
             chance (of n, times the candidates), smallest_n (that all whole-test-set cells of the group fit), test_pairs
-            (table 5), tables (most of whose rows are of that group).
+            (table 5), tables (most of whose identified rows are
+            of that group).
         rows: one line a row: group ("" if its counts are not identified), left_out, runs, cells, fitting, chance, form.
         leftovers: cells of identified rows that do not fit the row's form, with the nearest share and what would fit.
     """
@@ -118,6 +119,12 @@ def _best(values: NDArray[np.float64]) -> tuple[int, float]:
     return int(candidates[place]), min(0.0, float(tail[place] + np.log10(len(candidates))))
 
 
+def _chance_of(values: NDArray[np.float64], n: int) -> float:
+    """Return log10 of the chance that as many values fit n, times the candidates."""
+    tail = _tail(is_fraction(values, n).sum(), len(values), chance(n))
+    return min(0.0, float(tail + np.log10(len(SIZES))))
+
+
 def _counts(columns: Mapping[str, NDArray[np.float64]]) -> tuple[dict[str, int], dict[str, float], float]:
     """Return n by attribute, log10 chance by attribute, and of all: one n each, or one for all if less likely."""
     each = {name: _best(values) for name, values in columns.items()}
@@ -135,14 +142,35 @@ def _form(cells: Mapping[str, float], n: Mapping[str, int]) -> tuple[int, int, i
     """
     values, sizes = np.array(list(cells.values())), np.array([n[name] for name in cells])
     forms = [(0, 1), *((d, 1) for d in OFFSETS if d < sizes.min()), *((0, r) for r in RUNS)]
-    found = []
-    for left_out, runs in forms:
-        size = (sizes - left_out) * runs
-        fitting = int(is_fraction(values, size).sum())
-        weight = 0.5 if (left_out, runs) == (0, 1) else 0.5 / (len(forms) - 1)
-        found.append((_tail(fitting, len(values), chance(size).mean()) - np.log10(weight), left_out, runs, fitting))
-    tail, left_out, runs, fitting = min(found)
-    return left_out, runs, fitting, min(1.0, 10 ** float(tail))
+    left_out, runs = np.array(forms).T
+    size = (sizes - left_out[:, None]) * runs[:, None]
+    fitting = is_fraction(values, size).sum(axis=1)
+    weight = np.where(np.arange(len(forms)) == 0, 0.5, 0.5 / (len(forms) - 1))
+    tail = _tail(fitting, len(values), chance(size).mean(axis=1)) - np.log10(weight)
+    best = int(np.argmin(tail))
+    return *forms[best], int(fitting[best]), min(1.0, 10 ** float(tail[best]))
+
+
+def _refined(rows: Mapping[tuple, Mapping[str, float]], n: Mapping[str, int]) -> dict[str, int]:
+    """Replace an n by one of its divisors n / r where that makes the forms of the rows less likely by chance.
+
+    Means of r runs fit r times as many pairs as single runs do, so a column with many of them can point to a multiple.
+    """
+    n = dict(n)
+
+    def total(sizes: Mapping[str, int]) -> float:
+        return sum(float(np.log10(_form(row, sizes)[3])) for row in rows.values())
+
+    together = len(set(n.values())) == 1
+    for names in [list(n)] if together else [[name] for name in n]:
+        least = total(n)
+        whole = n[names[0]]
+        for runs in RUNS:
+            if whole % runs == 0 and whole // runs in SIZES:
+                other = n | dict.fromkeys(names, whole // runs)
+                if (here := total(other)) < least:
+                    least, n = here, other
+    return n
 
 
 def _name(left_out: int, runs: int) -> str:
@@ -175,9 +203,13 @@ def fit_counts(cells: pd.DataFrame, counts: pd.DataFrame) -> Fits:
             attributes = list(dict.fromkeys(a for row in left.values() for a in row))
             distinct = {a: np.unique([row[a] for row in left.values() if a in row]) for a in attributes}
             n, tails, total = _counts(distinct)
+            if total < np.log10(GROUP_LEVEL):
+                first, n = n, _refined(left, n)
+                tails |= {a: _chance_of(distinct[a], n[a]) for a in n if n[a] != first[a]}
             forms = {key: _form(row, n) for key, row in left.items()} if total < np.log10(GROUP_LEVEL) else {}
             mine = {key: form for key, form in forms.items() if form[3] < ROW_LEVEL}
-            tried |= forms if mine else {}
+            if mine:
+                tried = {key: min(form, tried.get(key, form), key=lambda f: f[3]) for key, form in forms.items()}
             group = letter if mine else ""
             plain = [left[key] for key, form in mine.items() if form[:2] == (0, 1)]
             if mine or letter == "A":
@@ -216,7 +248,9 @@ def fit_counts(cells: pd.DataFrame, counts: pd.DataFrame) -> Fits:
 
 def _tables(rows: pd.DataFrame, name: str, group: str) -> str:
     """Return the tables most of whose rows on that test set belong to the group."""
-    most = rows[rows["set"] == name].groupby("table")["group"].agg(lambda groups: groups.mode().iloc[0])
+    some = rows[rows["set"] == name]
+    some = some[(some["group"] != "") | ~some["table"].isin(some.loc[some["group"] != "", "table"])]
+    most = some.groupby("table")["group"].agg(lambda groups: groups.mode().iloc[0])
     return ", ".join(map(str, most.index[most == group]))
 
 

@@ -35,7 +35,8 @@ def sections_figure(frame: pd.DataFrame) -> Figure:
         style, part = method_style(name, methods), frame[frame["method"] == name]
         y = np.array([sections.index(s) for s in part["section"]]) + ((row + 0.5) / len(methods) - 0.5) * 0.8
         ax.hlines(y, part["low"], part["high"], color=style.colour, linewidth=0.9)
-        ax.plot(part["value"], y, style.marker, color=style.colour, markersize=4, label=style.label)
+        face = "white" if name == "micro_stage1" else style.colour  # it shares its colour with micro_plus
+        ax.plot(part["value"], y, style.marker, color=style.colour, mfc=face, markersize=4, label=style.label)
         ax.plot(part["paper"], y, "x", color=style.colour, markersize=5)
     for edge in range(1, len(sections)):
         ax.axhline(edge - 0.5, color="#DDDDDD", linewidth=0.6)

@@ -114,7 +114,7 @@ def alpha_tau_figure(alpha: pd.DataFrame, tau: pd.DataFrame) -> Figure:
         (tau, "tau", "accuracy", "mean accuracy"),
     )
     names = _order(alpha["dataset"])
-    for ax, (frame, x, y, label) in zip(figure.subplots(1, 3), panels, strict=True):
+    for ax, (frame, x, y, label) in zip(figure.subplots(1, 3, width_ratios=(1, 1, 1.2)), panels, strict=True):
         values = sorted(frame[x].unique())
         for name in names:
             style, some = method_style(name, names), frame[frame.dataset == name]
@@ -122,7 +122,7 @@ def alpha_tau_figure(alpha: pd.DataFrame, tau: pd.DataFrame) -> Figure:
             ax.plot(at, some[y], style.marker, color=style.colour, markersize=2.5, alpha=0.5)
             mean = some.groupby(x)[y].mean()
             ax.plot([values.index(v) for v in mean.index], mean, color=style.colour)
-        ax.set_xticks(range(len(values)), [f"{v:g}" for v in values])
+        ax.set_xticks(range(len(values)), [_short(v) for v in values])
         ax.set_xlim(-0.3, len(values) - 0.7)
         ax.grid(axis="y")
         ax.set(xlabel={"alpha": "α (Eq. 4)", "tau": "τ (Eq. 5), nats"}[x], ylabel=label)
@@ -132,3 +132,8 @@ def alpha_tau_figure(alpha: pd.DataFrame, tau: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
+
+
+def _short(value: float) -> str:
+    """Return 0.0001 as 1e-4, and numbers from 0.01 on in full."""
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 0.01 else f"{value:g}"

@@ -159,3 +159,8 @@ def evaluate_bench(
         result.probability[name] = np.hstack([run.probability[name] for run in runs])
         result.chosen[name] = [line for run in runs for line in run.chosen[name]]
     return result
+
+
+def inputs_of(bench: Bench | None) -> dict[str, str]:
+    """Return {name: content hash} of the bench for a manifest; empty without one."""
+    return {} if bench is None else {f"bench: {bench.name}": bench.fingerprint}

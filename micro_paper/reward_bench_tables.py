@@ -19,11 +19,15 @@ STANDS_FOR = {
     "reward_bench": "itself",
     "llmbar": "llmbar-*, the same pairs",
     "humanevalpack": "hep-*, the same construction",
-    "xstest": "xstest-*, completions of other models",
+    "xstest": "xstest-*, other completions",
     "gsm8k_solutions": "math-prm",
     "pandalm": "alpacaeval, mt-bench-easy and -med",
 }
 """What the subsets of a data set stand for in RewardBench."""
+NOT_APPLICABLE = (
+    "This profile has no benchmark pairs with chat, safety and reasoning sections: its data set is one corpus of "
+    "composed responses. The profile open has stand-ins for RewardBench, the profile paper has RewardBench itself."
+)
 CHAT_OF_LLMBAR = ("mt-bench", "faireval", "llmeval2")  # stored beside LLMBar, chat in RewardBench's sense
 COLUMNS = {
     "section": "section of RewardBench; average = mean of the sections",
@@ -66,7 +70,7 @@ def section_table(result: Evaluation | None, *, seed: int, n_bootstrap: int) -> 
         base["n_runs"] = result.probability[method].shape[1]
         for line in table.to_dict("records"):
             paper = printed.get((PAPER_ROWS.get(method), line["section"]), float("nan"))
-            known = bool(set(table["section"]) & set(reward_bench.ORDER))
+            known = line["section"] != MACRO or set(table["section"]) == {*reward_bench.ORDER, MACRO}
             lines.append(base | line | {"paper": paper if known else float("nan")})
     return pd.DataFrame(lines)[names]
 
@@ -182,7 +186,11 @@ def tables(result: Evaluation | None, bench: Bench | None, *, seed: int, n_boots
     stats = {"seed": seed, "n_bootstrap": n_bootstrap}
     by_section, by_subset = section_table(result, **stats), subset_table(result, bench, **stats)
     gaps = difference_table(result, **stats)
-    kind = "RewardBench" if bench.name == "reward_bench" else f"stand-ins for RewardBench ({bench.name})"
+    kind = f"open stand-ins for RewardBench ({bench.name})"
+    if bench.name == "reward_bench":
+        kind = "RewardBench"
+    elif bench.name.startswith("synthetic-"):
+        kind = f"synthetic subgroups in place of RewardBench's subsets ({bench.name})"
     runs = int(by_section["n_runs"].iloc[0])
     shown = [m for m in ("micro", "micro_plus", "single", "length") if m in result.probability]
     against = gaps[gaps["method"] == "single"]

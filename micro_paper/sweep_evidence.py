@@ -56,7 +56,7 @@ def runs_bootstrap(values: np.ndarray, statistic, rng: np.random.Generator, n: i
 def sweep_evidence(helpsteer: Sweep, rpr: Sweep, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
     """Return the evidence of both sweeps, in the columns of `evidence.COLUMNS`."""
     rows: list[dict] = []
-    for found in (helpsteer, rpr):
+    for found, dataset in ((helpsteer, "HelpSteer2"), (rpr, "RPR")):
         of = _Evidence(found, np.random.default_rng(seed), n_bootstrap)
         of.alpha()
         of.refresh()
@@ -65,8 +65,8 @@ def sweep_evidence(helpsteer: Sweep, rpr: Sweep, *, seed: int = 0, n_bootstrap: 
             of.more_heads(method)
             of.redundancy(method)
             of.heads_and_budget(method)
-            of.printed(method, "RPR" if found is rpr else "HelpSteer2")
-            if found is rpr:
+            of.printed(method, dataset)
+            if dataset == "RPR":
                 of.fewer_heads(method)
                 of.three_attributes(method)
         rows += of.rows
@@ -234,20 +234,22 @@ def paired(found: Sweep, first: tuple, second: tuple, *, rng: np.random.Generato
 
 
 def switches_table(sweeps: Iterable[Sweep], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
-    """Return each switch's accuracy and NLL (means over runs) and its difference from the default, paired by prompt.
+    """Return each switch's accuracy (over the pairs of all runs), NLL and difference from the default, by prompt.
 
     Columns: dataset, switch, choice, accuracy, nll, difference (choice less default), low, high, n_runs.
     """
     lines = []
     for found in sweeps:
         rng = np.random.default_rng(seed)
-        means = found.tables["switches"].groupby(["switch", "choice"], sort=False)[["accuracy", "nll"]].mean()
+        nll = found.tables["switches"].groupby(["switch", "choice"])["nll"].mean()
         for switch, choices in SWITCHES.items():
             for choice in choices:
-                gap = paired(found, ("switch", switch, choice), ("switch", switch, choices[0]), rng=rng, n=n_bootstrap)
+                cell, default = ("switch", switch, choice), ("switch", switch, choices[0])
+                gap = paired(found, cell, default, rng=rng, n=n_bootstrap)
+                by_attribute = pd.Series(found.decided[cell]).groupby(found.attributes).mean()
                 lines.append(
                     {"dataset": found.world, "switch": switch, "choice": choice}
-                    | means.loc[(switch, choice)].to_dict()
+                    | {"accuracy": by_attribute.mean(), "nll": nll[switch, choice]}
                     | {"difference": gap.estimate, "low": gap.low, "high": gap.high, "n_runs": found.n_runs}
                 )
     return pd.DataFrame(lines)

@@ -1,5 +1,7 @@
 """Planted faults are found and masked, duplicates merge without a trace, and broken input is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +10,8 @@ from torch import nn
 
 from micro_paper import audit, audit_runs, metrics
 from micro_paper.errors import InputError
-from micro_paper.methods import make
 from micro_paper.mixture import StaticWeights
+from micro_paper.reward_bench_runs import concatenate
 from micro_paper.two_stage import TwoStage
 from micro_paper.worlds import load_folds, load_world
 
@@ -37,7 +39,7 @@ def safety(world):
 
 def with_heads(method, weight):
     """A copy of the method with other heads."""
-    new = audit.regroup(method, [[0]] * 0 or [[k] for k in range(len(method.heads.weight))])
+    new = audit.regroup(method, [[k] for k in range(len(method.heads.weight))])
     new.heads.weight = nn.Parameter(weight.clone(), requires_grad=False)
     return new
 
@@ -123,6 +125,7 @@ def test_every_two_heads_of_a_group_correlate():
     groups = audit.merge_groups(margins * [1, 5, 1, 1], np.cos(np.deg2rad(25)))
     assert groups in ([[0, 1], [2], [3]], [[0], [1, 2], [3]])
     assert audit.merge_groups(margins, np.cos(np.deg2rad(41))) == [[0, 1, 2], [3]]
+    assert np.allclose(audit.correlations(margins)[0], np.cos(turn))
     assert audit.merge_groups(margins[:, :1], 0.9) == [[0]]
     assert audit.merge_groups(np.c_[np.ones(4), np.zeros(4)], 0.9) == [[0], [1]]
 
@@ -199,10 +202,12 @@ def test_no_safety_pairs_give_empty_tables():
 
 
 def test_training_prompts_that_are_audited_are_left_out(world):
-    other = load_world("synthetic-audience", synthetic_prompts=200)
+    other = load_world("synthetic-audience", fold=1, synthetic_prompts=100)
+    other = replace(other, train=concatenate([other.train, world.test, world.validation]))
     source = audit_runs._apart(other, world)
     held_out = {*world.validation.prompt_id, *world.test.prompt_id}
     assert set(other.train.prompt_id) & held_out and not set(source.train.prompt_id) & held_out
+    assert len(source.train) == len(other.train) - len(world.test) - len(world.validation)
     assert audit_runs._apart(world, world) is world
 
 
@@ -212,8 +217,10 @@ def test_claims_need_a_masked_or_merged_head():
     masked = [line | {"heads": h, "runs_masked": r} for h in (audit_runs.TRAINED, audit_runs.PLANTED) for r in (0, 2)]
     found = audit_runs.masking_claims(pd.DataFrame(masked))
     assert [(r["claim"], r["n_runs"], r["kind"]) for r in found] == [("C44", 2, "equivalence")]
-    merged = [line | {"threshold": t, "runs_merged": r} for t in audit_runs.THRESHOLDS for r in (0, 1)]
-    assert [r["claim"] for r in audit_runs.merging_claims(pd.DataFrame(merged))] == ["C38"]
+    merged = [line | {"threshold": t, "runs_merged": int(t < 0.95)} for t in audit_runs.THRESHOLDS]
+    found = audit_runs.merging_claims(pd.DataFrame(merged))  # the strictest threshold at which heads merged
+    assert [(r["claim"], r["part"].split(",")[0]) for r in found] == [("C38", "merged above 0.9")]
+    assert audit_runs.merging_claims(pd.DataFrame(merged[-1:])) == []
 
 
 def test_merging_on_a_data_set():
@@ -226,4 +233,3 @@ def test_merging_on_a_data_set():
     assert average.heads_left[0.01] < 3 and average.runs_merged[0.01] > 0
     with pytest.raises(InputError, match="at least one fold"):
         audit.fit_runs([], ["micro"], QUICK, seeds=[0], budget=10)
-    assert make("single", QUICK, 0) is not None

@@ -128,6 +128,15 @@ def test_nothing_is_read_from_the_test_pairs_but_features_and_user(kind, fitted,
 
 
 @pytest.mark.parametrize("kind", USER_LEVEL)
+def test_the_epoch_kept_is_the_best_of_validation_by_its_own_users(kind, fitted, pairs):
+    method = fitted[kind]
+    nll = metrics.nll(method.predict_proba(pairs["validation"]))
+    assert nll == pytest.approx(min(method.history.validation), abs=1e-9)
+    strangers = replace(pairs["validation"], user_id=np.array(["?"] * len(pairs["validation"])))
+    assert metrics.nll(method.predict_proba(strangers)) > nll + 0.1
+
+
+@pytest.mark.parametrize("kind", USER_LEVEL)
 def test_the_attribute_plays_the_user_where_none_is_named(kind, people, pairs, fitted):
     method = kind(QUICK | {"epochs": 1}, 0).fit(people["train"].pairs, people["validation"].pairs)
     assert list(method.names) == ["less", "more"]

@@ -1,5 +1,7 @@
 """One temperature recovers what simulated logits were scaled by; scores agree with the plain metrics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import special
@@ -79,7 +81,7 @@ def test_scores_are_means_of_the_plain_metrics(fitted, table):
         after = np.mean([plain[row.metric](calibration.scale(q, s)) for q, s in zip(p, t, strict=True)])
         assert row.before == pytest.approx(np.mean([plain[row.metric](q) for q in p]))
         assert row.after == pytest.approx(after) and row.difference == pytest.approx(after - row.before)
-        assert row.temperature == pytest.approx(np.mean(t)) and row.n_runs == 3
+        assert row.temperature == pytest.approx(np.median(t)) and row.n_runs == 3
         assert row.before_low <= row.before <= row.before_high and row.low <= row.difference <= row.high
 
 
@@ -122,3 +124,27 @@ def test_one_prompt_is_refused(fitted):
         calibration._resamples(1, np.random.default_rng(0), 200)
     with pytest.raises(InputError, match="at least 100"):
         calibration.calibration_table(fitted, n_bootstrap=10)
+
+
+def test_other_validation_pairs_decide_the_temperature(fitted):
+    one = [f for f in fitted if f.name == "single"][:1]
+    world = one[0].world
+    other = {(world.name, world.fold): world.test}
+    table = calibration.calibration_table(one, other, n_bootstrap=200)
+    assert table.temperature[0] == pytest.approx(calibration.fit_temperature(one[0].method.predict_proba(world.test)))
+    assert calibration.complete_validation([world], features=None) == {}
+
+
+def test_complete_validation_has_the_unanimous_pairs(monkeypatch):
+    world = load_folds("synthetic-audience", 1, synthetic_prompts=100)[0]
+    rated = replace(world, name="bundled-helpsteer")
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options))
+        return world
+
+    monkeypatch.setattr(calibration, "load_world", load)
+    found = calibration.complete_validation([world, rated], features="f")
+    assert asked == [("bundled-helpsteer", {"fold": 0, "drop_unanimous": False, "features": "f"})]
+    assert found == {("bundled-helpsteer", 0): world.validation}

@@ -186,11 +186,11 @@ def test_comparison_by_hand():
     sees = table.drop_duplicates("method").set_index("method").supervision
     assert sees["hyre"] == "binary labels; 5 labelled test pairs of each attribute, and its name"
     assert sees["micro"] == "binary labels; contexts"
+    assert table.equals(compare_on_rest(evaluation, ["plain", "micro"], HEADS, **SHOTS, n_bootstrap=200))
     evaluation.supervision |= {"base": DrmsRandom.supervision, "micro_stage1": Drms.supervision}
     again = compare_on_rest(evaluation, [], HEADS, **SHOTS, n_bootstrap=200).drop_duplicates("method")
     labelled = "5 labelled test pairs of each attribute, and its name"
     assert again.supervision.tolist() == [labelled, f"binary labels; {labelled}"]
-    assert table.equals(compare_on_rest(evaluation, ["plain", "micro"], HEADS, **SHOTS, n_bootstrap=200))
 
 
 def test_bad_requests_are_named():

@@ -8,11 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from micro_paper import paper_audit, paper_audit_errors, paper_audit_fits, paper_values, plotting_audit
+from micro_paper import (
+    paper_audit,
+    paper_audit_columns,
+    paper_audit_errors,
+    paper_audit_fits,
+    paper_values,
+    plotting_paper_audit,
+)
 from micro_paper.errors import InputError
-from micro_paper.methods import METHODS
 from micro_paper.paper_audit_conclusions import conclusions
 from micro_paper.paper_audit_fits import AVERAGE, ROW, fit_counts, is_fraction
+from micro_paper.style import STYLES
 
 SIZES = {"A": 53, "B": 72, "C": 84, "D": 89, "E": 80, "F": 62, "G": 104}
 COUNTS = pd.DataFrame(
@@ -114,7 +121,8 @@ def test_fractions_are_those_of_exact_arithmetic(n):
     }
     assert set(grid[is_fraction(grid, n)]) == rounded
     assert set(grid[is_fraction(grid, n, truncated=True)]) == {float(x.quantize(unit, ROUND_DOWN)) for x in exact}
-    assert paper_audit_fits.chance(n) == pytest.approx(len(rounded) / 10_001, rel=0.02)
+    one_way = {float(x.quantize(unit, ROUND_HALF_EVEN)) for x in exact}
+    assert paper_audit_fits.chance(n) == pytest.approx(len(one_way) / 10_001)
 
 
 def test_the_smallest_count_is_that_of_a_plain_search():
@@ -128,7 +136,7 @@ def test_the_smallest_count_is_that_of_a_plain_search():
     assert paper_audit_fits._smallest([{"x": v} for v in printed], "x", 72) == plain
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1, 5, 9])  # 1, 5 and 9 point to multiples at first
 def test_planted_counts_are_recovered(seed):
     fits = fit_counts(world(seed), COUNTS)
     assert dict(zip(fits.columns["attribute"], fits.columns["n"], strict=True)) == SIZES
@@ -411,7 +419,7 @@ def test_scalars_are_those_of_the_claims():
 def test_methods_table():
     frame = paper_values.methods_table()
     assert frame["method"].tolist() == ["ARMO", "MaxMin", "HyRe", "DRMs", "MiCRo"]
-    assert set(frame["row"]) <= set(METHODS)
+    assert set(frame["row"]) <= set(STYLES)
     assert frame.set_index("method")["context_conditioning"].to_dict() == dict.fromkeys(
         ["ARMO", "MaxMin", "HyRe", "DRMs"], "no"
     ) | {"MiCRo": "yes"}
@@ -426,16 +434,18 @@ def test_figures_draw_the_tables():
     cells = world()
     fits = fit_counts(cells, COUNTS)
     orderings = paper_audit_errors.orderings(cells, fits)
-    ax = plotting_audit.orderings_figure(orderings).axes[0]
+    ax = plotting_paper_audit.orderings_figure(orderings).axes[0]
     drawn = [x for lined in ax.lines if lined.get_marker() == "o" for x in lined.get_xdata()]
     assert sorted(drawn) == sorted(orderings[orderings["attribute"] == AVERAGE]["difference"])
     selection = paper_audit_errors.selection(cells, fits)
-    figure = plotting_audit.selection_figure(selection)
+    figure = plotting_paper_audit.selection_figure(selection)
     assert figure.axes[0].get_title() == "Table 7: RPR, K = 4"
     assert np.allclose(figure.axes[0].lines[0].get_xdata(), selection["gain"])
 
 
 CELLS = world()
+FITS = fit_counts(CELLS, COUNTS)
+EMPTY = paper_audit_errors.selection(CELLS, FITS).iloc[:0]
 
 
 @pytest.mark.parametrize(
@@ -452,16 +462,13 @@ CELLS = world()
         (lambda: paper_audit_errors.expected_maximum(10, 0.5, 0), "need n, heads >= 1"),
         (lambda: paper_audit_errors.expected_maximum(10, 0.5, 2, 1.5), "need n, heads >= 1"),
         (lambda: paper_audit_errors.optimism(10, []), "one a head"),
-        (lambda: paper_audit_errors.orderings(CELLS.query("method != 'MiCRo' and method != 'MiCRo-HyRe'"),
-                                              fit_counts(CELLS, COUNTS)), "no MiCRo row"),
-        (lambda: paper_audit_errors.selection(CELLS.query("table != 7"), fit_counts(CELLS, COUNTS)), "nothing was chosen"),
-        (lambda: paper_audit_errors.selection(CELLS.query("method != 'Single Reward'"), fit_counts(CELLS, COUNTS)),
-         "no row of a single reward"),
+        (lambda: paper_audit_errors.orderings(CELLS[~CELLS["method"].str.startswith("MiCRo")], FITS), "no MiCRo row"),
+        (lambda: paper_audit_errors.selection(CELLS.query("table != 7"), FITS), "nothing was chosen"),
+        (lambda: paper_audit_errors.selection(CELLS.query("method != 'Single Reward'"), FITS), "of a single reward"),
         (lambda: text(CELLS, scalars_of(CELLS).iloc[:-1]), "labelled_pairs"),
-        (lambda: paper_audit.meanings(CELLS.assign(joy=1)), "'joy' has no meaning"),
-        (lambda: plotting_audit.orderings_figure(CELLS), "lacks the column 'other'"),
-        (lambda: plotting_audit.selection_figure(pd.DataFrame(columns=["table", "test", "attribute", "heads", "gain",
-                                                                       "chance_gain", "chance_gain_shared"])), "no rows"),
+        (lambda: paper_audit_columns.meanings(CELLS.assign(joy=1)), "'joy' has no meaning"),
+        (lambda: plotting_paper_audit.orderings_figure(CELLS), "lacks the column 'other'"),
+        (lambda: plotting_paper_audit.selection_figure(EMPTY), "no rows"),
     ],
 )  # fmt: skip
 def test_refusals(call, message):

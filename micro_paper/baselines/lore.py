@@ -57,9 +57,8 @@ class UserMethod(GroupHeads):
         self.weights = self._make_users(pairs, user).to(device)
 
         def validate() -> float:
-            return (
-                -log_preference((self._trained_table()[held_user] * self._margins(held_out)).sum(dim=1)).mean().item()
-            )
+            margin = (self._trained_table()[held_user] * self._margins(held_out)).sum(dim=1)
+            return -log_preference(margin).mean().item()
 
         model = nn.ModuleList([self.heads, self.weights])
         loss = self._loss(pairs, user)

@@ -66,14 +66,14 @@ class Vpl(UserMethod):
 
     def _make_users(self, pairs: Pairs, user: Tensor) -> nn.Module:
         self._noise = self.generator("weights")
-        self._train_set = pairs.difference, user
+        self._train_set = pairs, user
         d = pairs.responses.shape[1]
         return PairSetEncoder(d, self.settings.heads - 1, self._noise, self.settings.torch_dtype)
 
     def _trained_table(self) -> Tensor:
-        difference, user = self._train_set
+        pairs, user = self._train_set
         # One set more than there are users: it is empty, which is what is known of a user never seen.
-        return self._coefficients(difference, user, len(self.names) + 1)
+        return self._coefficients(pairs.difference, user, len(self.names) + 1)
 
     def _coefficients(self, difference: Tensor, user: Tensor, users: int) -> Tensor:
         with torch.no_grad():
@@ -82,7 +82,7 @@ class Vpl(UserMethod):
 
     def _loss(self, pairs: Pairs, user: Tensor):
         draw_others = OthersOfUser(user, self._noise)
-        difference, _ = self._train_set
+        difference = pairs.difference
 
         def loss(rows: Tensor) -> Tensor:
             others, member = draw_others(rows)

@@ -1,0 +1,154 @@
+"""Tables 2 and 3: which rows run how often, what is stored of them, and what they say about the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from micro_paper import evidence
+from micro_paper.evaluation import MACRO, Evaluation, differences, evaluate, merge
+from micro_paper.few_shot import COLUMNS as REST_COLUMNS
+from micro_paper.few_shot import compare_on_rest
+from micro_paper.metrics import Interval
+from micro_paper.settings import Settings
+from micro_paper.words import bag_of_words
+from micro_paper.worlds import World
+
+__all__ = ["REST_COLUMNS", "claims", "evaluate_rows", "on_rest"]
+
+# Every fold and seed.
+HEADLINE = (
+    "micro",
+    "micro_plus",
+    "micro_stage1",
+    "single",
+    "static_uniform",
+    "static_learned",
+    "static_maxmin",
+    "shared_base",
+    "shared_base_mlp",
+    "armo",
+    "criterion_fewshot",
+    "pca_heads",
+    "oracle_attribute",
+)
+# Every fold, first seed: controls, and methods that are told who the user is.
+FURTHER = (
+    "hyre",
+    "micro_hyre",
+    "drms",
+    "drms_random",
+    "random_heads",
+    "shuffled_router",
+    "length",
+    "lore",
+    "pal",
+    "vpl",
+)
+STORED = (
+    "micro",
+    "micro_plus",
+    "single",
+    "static_uniform",
+    "static_learned",
+    "shared_base",
+    "armo",
+    "criterion_fewshot",
+)
+REWEIGHTED = {"hyre": "shared_base_mlp", "micro_hyre": "micro_stage1", "pca_hyre": "pca_heads"}
+
+
+def evaluate_rows(worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int) -> Evaluation:
+    """Run every row of tables 2 and 3: HEADLINE with all seeds, FURTHER and the bag of words with the first.
+
+    Args:
+        worlds: folds of one data set.
+        budget: context-labelled pairs an attribute.
+    """
+    kept = set(REWEIGHTED.values())
+    parts = [
+        evaluate(worlds, HEADLINE, settings, seeds=seeds, budget=budget, keep_heads=kept),
+        evaluate(worlds, FURTHER, settings, seeds=list(seeds)[:1], budget=budget),
+    ]
+    words = bag_of_words(worlds, settings, list(seeds)[:1])
+    return merge(*parts, *([] if words is None else [words]))
+
+
+def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_bootstrap: int) -> pd.DataFrame:
+    """Return rows judged on what is left after `shots` labelled test pairs an attribute, HyRe's protocol.
+
+    `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
+    and `pca_hyre` the principal directions. Columns: `few_shot.COLUMNS`.
+    """
+    rows = ["micro", "micro_plus", "single", "criterion_fewshot"]
+    return compare_on_rest(
+        evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed, n_bootstrap=n_bootstrap
+    )
+
+
+def claims(
+    evaluations: Mapping[str, Evaluation],
+    gaps: Mapping[str, pd.DataFrame],
+    rest: Mapping[str, pd.DataFrame],
+    *,
+    seed: int,
+    n_bootstrap: int,
+) -> pd.DataFrame:
+    """Return the evidence of tables 2 and 3 on the claims C19 to C25, C28 and C45.
+
+    Args:
+        evaluations, gaps, rest: "helpsteer" and "rpr" -> from `evaluate_rows`, `differences` (reference micro) and
+            `on_rest`.
+    """
+    ours = {"micro": gaps} | {
+        "micro_plus": {
+            like: differences(e, "micro_plus", seed=seed, n_bootstrap=n_bootstrap) for like, e in evaluations.items()
+        }
+    }
+    rows: list[dict[str, Any]] = []
+    for method, found in ours.items():
+        for claim, like in (("C19", "helpsteer"), ("C21", "rpr")):
+            for other in ("single", "shared_base", "static_uniform", "static_learned"):
+                rows.append(_ordering(claim, method, found[like], other, evaluations[like]))
+        for name in ("helpfulness", "correctness", "coherence"):
+            line = _line(found["helpsteer"], "single", name)
+            if line is not None:
+                rows.append(_row("C20", method, line, f"{method} less single, {name}", evaluations["helpsteer"]))
+        rows.append(_ordering("C22", method, found["rpr"], "armo", evaluations["rpr"], kind="equivalence"))
+        rows.append(_ordering("C23", method, found["helpsteer"], "armo", evaluations["helpsteer"]))
+        for like in evaluations:
+            rows.append(_ordering("C45", method, found[like], "criterion_fewshot", evaluations[like]))
+        rows.append(_on_rest("C28", method, rest["rpr"], method, evaluations["rpr"]))
+    for claim, like in (("C24", "helpsteer"), ("C25", "rpr")):
+        rows.append(_on_rest(claim, "any", rest[like], "micro_hyre", evaluations[like]))
+    return evidence.frame(rows)
+
+
+def _line(gaps: pd.DataFrame, other: str, attribute: str) -> Any | None:
+    found = gaps[(gaps.method == other) & (gaps.attribute == attribute)]
+    return None if found.empty else found.iloc[0]
+
+
+def _runs(evaluation: Evaluation, method: str) -> int:
+    shared = evaluation.pairs["fold"].nunique() == 1
+    return evaluation.probability[method].shape[1] * (1 if shared else evaluation.pairs["fold"].nunique())
+
+
+def _row(claim: str, method: str, line: Any, part: str, evaluation: Evaluation, kind: str = "ordering") -> dict:
+    runs = _runs(evaluation, "micro")
+    return evidence.of_difference(claim, method, line, part, n_runs=runs, kind=kind)
+
+
+def _ordering(
+    claim: str, method: str, gaps: pd.DataFrame, other: str, evaluation: Evaluation, kind: str = "ordering"
+) -> dict:
+    return _row(claim, method, _line(gaps, other, MACRO), f"{method} less {other}", evaluation, kind)
+
+
+def _on_rest(claim: str, method: str, table: pd.DataFrame, row: str, evaluation: Evaluation) -> dict:
+    line = table[(table.method == row) & (table.attribute == MACRO)].iloc[0]
+    interval = Interval(line.difference, line.difference_low, line.difference_high, int(line.n_prompts))
+    part = f"{row} less hyre, on the pairs that HyRe has no label of"
+    return evidence.row(claim, method, evaluation.world, part, "ordering", interval, n_runs=int(line.n_runs))

@@ -1,0 +1,397 @@
+"""Sweeps against direct evaluations of single cells; evidence against tables whose trends are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from test_plotting import collisions
+
+from micro_paper import curves, evaluation, metrics, plotting_sweeps, sweep_evidence, sweeps, verdicts
+from micro_paper.errors import InputError
+from micro_paper.methods import make
+from micro_paper.metrics import Interval
+from micro_paper.settings import Settings
+from micro_paper.sweep_measures import best_head_decisions, entropy_share, redundant_heads, target_entropy
+from micro_paper.worlds import context_budget, largest_budget, load_folds
+
+QUICK = Settings(heads=3, dtype="float64", learning_rate=1e-2, epochs=2, stage2_epochs=2, tau=1e-2)
+GRID = sweeps.Grid((1, 2), (0, 5), 10, alphas=(0.0, 0.5), taus=(1e-4, 10.0), further=(10, 12), repeats=2)
+SEEDS = [3, 4]
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    return load_folds("synthetic-rated", 2, synthetic_prompts=150)
+
+
+@pytest.fixture(scope="module")
+def found(worlds):
+    return sweeps.sweep(worlds, QUICK, GRID, SEEDS)
+
+
+def rows(found, name, **cell):
+    table = found.tables[name]
+    for column, value in cell.items():
+        table = table[table[column] == value]
+    return table
+
+
+@pytest.mark.parametrize(
+    ("method", "heads", "budget"),
+    [("micro", 2, 5), ("micro", 3, 12), ("micro_plus", 2, 10), ("random_heads", 3, 5), ("single", 1, 0)],
+)
+def test_a_cell_is_what_a_direct_evaluation_gives(worlds, found, method, heads, budget):
+    for run, (world, seed) in enumerate(zip(worlds, SEEDS, strict=True)):
+        direct = evaluation.evaluate(
+            [world], [method], replace(QUICK, heads=heads), seeds=[seed], budget=budget or None
+        )
+        scores = (
+            evaluation.scores(direct, n_bootstrap=100).query("metric == 'accuracy'").set_index("attribute")["value"]
+        )
+        ours = rows(found, "accuracy", method=method, heads=heads, budget=budget, run=run).set_index("attribute").value
+        assert dict(ours) == pytest.approx(dict(scores))
+        part = found.decided["routed", method, heads, budget][run * len(worlds[0].test) :][: len(world.test)]
+        assert np.array_equal(part, metrics.correct(direct.probability[method][:, 0]))
+    assert list(found.attributes) == [a for world in worlds for a in world.test.attribute]
+
+
+@pytest.mark.parametrize(("method", "heads"), [("micro", 3), ("random_heads", 2), ("micro_plus", 2)])
+def test_best_heads_are_those_of_a_direct_evaluation(worlds, found, method, heads):
+    settings = replace(QUICK, heads=heads)
+    direct = evaluation.evaluate(worlds[:1], [method], settings, seeds=SEEDS[:1], budget=None, keep_heads=[method])
+    table = evaluation.best_heads(direct, n_bootstrap=100)
+    wanted = table.set_index(["selection", "attribute"])["value"]
+    ours = rows(found, "best_heads", method=method, heads=heads, run=0).set_index(["selection", "attribute"])["value"]
+    assert dict(ours) == pytest.approx(dict(wanted))
+
+
+def test_every_cell_is_there_and_every_fit_is_counted(found):
+    cells = {key[1:] for key in found.decided if key[0] == "routed"}
+    wanted = {("micro", k, b) for k in (1, 2, 3) for b in (0, 5, 10)} | {("micro", 3, 12), ("single", 1, 0)}
+    wanted |= {("micro_plus", k, b) for k in (1, 2, 3) for b in (0, 5, 10)} | {("micro_plus", 3, 12)}
+    assert cells == wanted | {("random_heads", 3, b) for b in (0, 5, 10)}
+    # three methods at three K, one other alpha, the single reward
+    assert found.counts["stage 1"] == 2 * (9 + 1 + 1)
+    # K = 2 and 3 of micro, the same with five tau and the last training each, random heads, variants
+    assert found.counts["stage 2"] == 2 * ((2 + 3) + 6 * (2 + 3) + 2 + (2 + 1 + 2 + 1 + 1 + 2 * 2))
+
+
+def test_switches_and_tau_are_direct_evaluations(worlds, found):
+    for switch, choice in (("prior", "stage1"), ("objective", "mixture"), ("prediction", "reward")):
+        settings = replace(QUICK, **{switch: choice})
+        direct = evaluation.evaluate(worlds[:1], ["micro"], settings, seeds=SEEDS[:1], budget=10)
+        part = found.decided["switch", switch, choice][: len(worlds[0].test)]
+        assert np.array_equal(part, metrics.correct(direct.probability["micro"][:, 0]))
+    for tau in GRID.taus:
+        direct = evaluation.evaluate(worlds[:1], ["micro"], replace(QUICK, tau=tau), seeds=SEEDS[:1], budget=10)
+        line = rows(found, "tau", tau=tau, run=0).iloc[0]
+        assert line.nll == pytest.approx(metrics.nll(direct.probability["micro"][:, 0]))
+    table = sweep_evidence.switches_table([found], n_bootstrap=100)
+    assert (table.groupby("switch").difference.first() == 0).all()
+    default = table[table.choice == "epoch"].accuracy.item()
+    reward = table[table.choice == "reward"].iloc[0]
+    assert reward.difference == pytest.approx(reward.accuracy - default)
+
+
+def test_alpha_lines_come_from_the_fitted_router(worlds, found):
+    for alpha in GRID.alphas:
+        method = make("micro", replace(QUICK, alpha=alpha), SEEDS[1]).fit(worlds[1].train, worlds[1].validation)
+        line = rows(found, "alpha", alpha=alpha, run=1).iloc[0]
+        prompts = pd.DataFrame(method.mixture_weights(worlds[1].test)).groupby(worlds[1].test.prompt_id).first()
+        assert line.largest_share == pytest.approx(prompts.mean().max())
+        assert line.top_weight == pytest.approx(prompts.max(axis=1).mean())
+        entropy = stats.entropy(prompts.to_numpy(), axis=1).mean() / np.log(3)
+        assert line.entropy == pytest.approx(entropy)
+        assert line.validation_nll == pytest.approx(metrics.nll(method.predict_proba(worlds[1].validation)))
+
+
+def test_poisoned_test_labels_change_no_choice(worlds, found):
+    """Turn some test labels round: every decision that test pairs may not influence turns round with its own pair."""
+    rng = np.random.default_rng(0)
+    poisoned, turned = [], []
+    for world in worlds:
+        test, flip = world.test, torch.from_numpy(rng.random(len(world.test)) < 0.4)
+        chosen, rejected = (
+            torch.where(flip, a, b) for a, b in ((test.rejected, test.chosen), (test.chosen, test.rejected))
+        )
+        poisoned.append(replace(world, test=replace(test, chosen=chosen, rejected=rejected)))
+        turned.append(flip.numpy())
+    flip = np.concatenate(turned)
+    again = sweeps.sweep(poisoned, QUICK, GRID, SEEDS)
+    oracle = 0
+    for key, decided in found.decided.items():
+        expected = np.where(flip, 1 - decided, decided)
+        if key[0] == "test (oracle)":
+            oracle += not np.array_equal(again.decided[key], expected)
+        else:
+            assert np.array_equal(again.decided[key], expected), key
+    assert oracle > 0  # the check would see a choice by test pairs
+    for column in ("validation_nll", "validation_accuracy", "entropy"):
+        assert again.tables["alpha"][column].equals(found.tables["alpha"][column])
+    assert again.tables["redundancy"].redundant.equals(found.tables["redundancy"].redundant)
+
+
+def test_one_head_is_not_routed(found):
+    one = rows(found, "accuracy", method="micro", heads=1).pivot(
+        index=["run", "attribute"], columns="budget", values="value"
+    )
+    assert (one[10] == one[0]).all()
+    best = rows(found, "best_heads", method="micro", heads=1, selection="validation").set_index(["run", "attribute"])
+    assert dict(best["value"]) == pytest.approx(dict(one[5]))
+
+
+def test_budgets_that_are_too_large_are_left_out(worlds):
+    most = min(largest_budget(w.train) for w in worlds)
+    grid = sweeps.Grid((2,), (0, 5, most + 7), 5, further=(5, most + 1), repeats=2)
+    found = sweeps.sweep(worlds, replace(QUICK, heads=2, epochs=1), grid, SEEDS)
+    assert found.grid.budgets == (0, 5) and found.grid.further == (5,)
+    assert found.left_out == {most + 7: most, most + 1: most}
+    assert set(found.tables["accuracy"].budget) == {0, 5} and "alpha" not in found.tables
+    table = curves.table_9(found.tables["accuracy"], 2, found.left_out, (5, most + 1))
+    assert table[table.budget == most + 1]["mean"].isna().all()
+    with pytest.raises(InputError, match=f"budget {most + 1} is larger than an attribute of synthetic-rated has"):
+        sweeps.sweep(worlds, QUICK, replace(GRID, budget=most + 1), SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": ()}, "heads_grid needs whole numbers >= 1"),
+        ({"heads": (0, 2)}, "heads_grid needs whole numbers >= 1"),
+        ({"budgets": ()}, "budgets needs whole numbers >= 0"),
+        ({"budgets": (-1, 5)}, "budgets needs whole numbers >= 0"),
+        ({"budget": 0}, "budget must be >= 1"),
+        ({"taus": (0.0, 1.0)}, "taus must be > 0"),
+        ({"alphas": (-0.1,)}, "alphas must be >= 0"),
+        ({"alphas": (float("nan"),)}, "alphas must be >= 0"),
+        ({"repeats": 1}, "repeats must be >= 2"),
+    ],
+)
+def test_wrong_grids_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        replace(GRID, **change)
+
+
+def test_grid_from_parameters_and_too_few_runs(worlds):
+    parameters = {"heads_grid": "2 1", "budgets": "5 0", "budget": 7, "alphas": "0 1", "taus": "0.1"}
+    parameters["budgets_by_attribute"] = "20"
+    assert sweeps.Grid.from_parameters(parameters, "rpr") == sweeps.Grid((1, 2), (0, 5), 7, (0.0, 1.0), (0.1,), (20,))
+    assert sweeps.Grid.from_parameters(parameters, "helpsteer").further == ()
+    with pytest.raises(InputError, match="expected whole numbers"):
+        sweeps.Grid.from_parameters(parameters | {"heads_grid": "2 x"}, "rpr")
+    with pytest.raises(InputError, match="at least 2 runs"):
+        sweeps.sweep(worlds, QUICK, GRID, [0])
+
+
+def test_redundant_heads():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 400))
+    near = a + 0.2 * rng.standard_normal(400)
+    margins = np.stack([a, b, -a, 3 * a, np.zeros(400), near, 0.5 * (a + b)], axis=1)
+    assert redundant_heads(margins).tolist() == [False, False, False, True, False, True, False]
+    assert redundant_heads(margins, 0.99).tolist() == [False, False, False, True, False, False, False]
+    # About zero, not about the mean: two heads that always agree in sign by a constant are the same preference.
+    assert redundant_heads(np.stack([5 + a, 5 + b], axis=1)).tolist() == [False, True]
+
+
+def test_best_head_decisions_by_hand(worlds):
+    pairs = worlds[0].test.select(slice(0, 4))
+    pairs.attribute[:] = ["a", "a", "b", "b"]
+    test = np.array([[1.0, -1], [0, 2], [-1, 3], [-1, 0]])
+    assert best_head_decisions(test, pairs, test, pairs).tolist() == [1, 0.5, 1, 0.5]
+    assert best_head_decisions(test, pairs, -test, pairs).tolist() == [0, 1, 0, 0]
+    other = worlds[0].test.select(slice(0, 2))
+    other.attribute[:] = ["a", "a"]
+    with pytest.raises(InputError, match="no validation pairs of 'b'"):
+        best_head_decisions(test, pairs, test[:2], other)
+
+
+def test_target_entropy(worlds):
+    method = make("micro", QUICK, 0).fit(worlds[0].train, worlds[0].validation)
+    context = context_budget(worlds[0].train, 5, 0)
+    as_prompts = context.with_tables(prompts=context.contexts, prompt=context.context)
+    prior = method.mixture_weights(as_prompts)
+    loss = np.log1p(np.exp(-method.head_margins(context)))
+    for tau in (0.1, 1.0):
+        weight = prior * np.exp(-loss / tau)
+        wanted = stats.entropy(weight, axis=1).mean() / np.log(3)
+        assert target_entropy(method, context, tau) == pytest.approx(wanted)
+    assert target_entropy(method, context, 1e6) == pytest.approx(entropy_share(prior), abs=1e-5)
+    before = target_entropy(method, context, 1e-6)
+    assert before < 0.02 and target_entropy(method.adapt(context), context, 1e-6) == pytest.approx(before)
+
+
+def test_t_interval_is_scipys():
+    values = np.random.default_rng(0).normal(0.3, 1, 5)
+    ours, theirs = sweep_evidence.t_interval(values), stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high)) and ours.n_groups == 5
+    for broken in ([1.0], [], [1.0, np.nan]):
+        with pytest.raises(InputError, match="at least 2 finite values"):
+            sweep_evidence.t_interval(broken)
+
+
+def made_up(gain=0.05, steps=(0.1, 0.05, 0.0), share=-0.2, redundant_weight=0.5) -> sweeps.Sweep:
+    """A sweep with known trends: 5 runs, K = 1, 2, 4 (own) and 8, 40 prompts a run and two attributes."""
+    rng = np.random.default_rng(0)
+    budgets = (0, 5, 20, 80)
+    grid = sweeps.Grid((1, 2, 4, 8), budgets, 20, further=(20, 80))
+    found = sweeps.Sweep("made-up", 4, grid, {}, 5)
+    level = dict(zip(budgets, np.cumsum((0, *steps)), strict=True))
+    lines, others = [], {name: [] for name in ("alpha", "refresh", "redundancy")}
+    for method in ("micro", "micro_plus"):
+        for run in range(5):
+            shift = rng.normal(0, 0.02)
+            for heads in (1, 2, 4, 8):
+                for budget in budgets:
+                    noise = rng.normal(0, 0.0005)
+                    value = 0.6 + shift + noise + level[budget] + gain * np.log2(heads) * (budget > 0)
+                    for attribute in ("storytelling", "linguistic creativity", "creativity", "average"):
+                        cell = {"method": method, "heads": heads, "budget": budget, "attribute": attribute}
+                        lines.append(cell | {"run": run, "value": value})
+            cell = {"method": method, "heads": 8, "budget": 20, "run": run, "redundant": 2, "share_of_heads": 0.25}
+            others["redundancy"].append(cell | {"share_of_weight": 0.25 * redundant_weight + rng.normal(0, 0.001)})
+    for run in range(5):
+        for alpha in (0.0, 0.5, 1.0):
+            others["alpha"].append({"run": run, "alpha": alpha, "largest_share": 0.5 + share * alpha})
+        for repeat in range(4):
+            for refresh, spread in (("epoch", 0.001), ("batch", 0.004)):
+                accuracy = 0.7 + spread * (repeat + 0.1 * run)
+                others["refresh"].append({"run": run, "repeat": repeat, "refresh": refresh, "accuracy": accuracy})
+    found.tables = {"accuracy": pd.DataFrame(lines)} | {name: pd.DataFrame(v) for name, v in others.items()}
+    n = 400
+    found.prompts = np.repeat([f"p{i}" for i in range(n // 4)], 4)
+    found.attributes = np.array(["creativity", "storytelling", "linguistic creativity", "linguistic creativity"] * 100)
+    share_right = {1: 0.5, 2: 0.6, 4: 0.8, 8: 0.8}
+    order = rng.permutation(n)
+    for method in ("micro", "micro_plus"):
+        for heads, right in share_right.items():
+            for selection in sweeps.SELECTIONS:
+                found.decided[selection, method, heads] = (order < right * n).astype(float)
+        found.decided["kept", method, 8] = found.decided["validation", method, 8]
+        for budget in budgets:
+            found.decided["routed", method, 4, budget] = (order < 0.8 * n).astype(float)
+    found.decided["routed", "single", 1, 0] = (order < 0.4 * n).astype(float)
+    return found
+
+
+JUDGES = {
+    "up": lambda *i: verdicts.judge_trend(*i, expected="up"),
+    "down": lambda *i: verdicts.judge_trend(*i, expected="down"),
+    "flat": lambda *i: verdicts.judge_trend(*i, expected="flat"),
+    "ordering": verdicts.judge_ordering,
+    "equivalence": verdicts.judge_equivalence,
+}
+
+
+def judged(found, method="micro") -> dict[str, set[str]]:
+    table = sweep_evidence.sweep_evidence(found, found, n_bootstrap=200)
+    out: dict[str, set[str]] = {}
+    for line in table[table.method.isin([method, "any"]) & (table.kind != "value")].itertuples():
+        verdict = JUDGES[line.kind](Interval(line.value, line.low, line.high, 5))
+        out.setdefault(line.claim, set()).add(verdict)
+    return out
+
+
+def test_evidence_sees_trends_that_are_there():
+    found = judged(made_up())
+    assert {c: v for c, v in found.items() if c not in ("C31", "C32", "C37")} == {
+        c: {"holds"} for c in ("C06", "C33", "C34", "C35", "C36", "C43")
+    }
+    assert found["C31"] == {"holds"}
+    # nothing changes from 20 to 80 contexts, and 8 heads lose no more at 5 contexts than 4 do
+    assert found["C32"] == {"does not"} and found["C37"] == {"holds", "does not"}
+    assert judged(made_up(steps=(0.1, 0.05, 0.05)))["C32"] == {"holds", "does not"}  # the spread stays as it is
+
+
+def test_evidence_sees_trends_that_are_not():
+    broken = made_up(gain=-0.05, steps=(-0.1, -0.05, 0.1), share=0.2, redundant_weight=1.5)
+    found = judged(broken, "micro_plus")
+    for claim in ("C06", "C31", "C36", "C37"):
+        assert "does not" in found[claim], claim
+    for key, decided in broken.decided.items():
+        if key[0] in sweeps.SELECTIONS:
+            broken.decided[key] = 1 - decided
+    assert judged(broken)["C35"] == {"does not"}
+
+
+def test_evidence_definitions_by_hand():
+    found = made_up()
+    table = sweep_evidence.sweep_evidence(found, found, n_bootstrap=100).query("method in ('micro', 'any')")
+    value = table.drop_duplicates(["claim", "part"]).set_index(["claim", "part"])["value"]
+    assert value["C06"].iloc[0] == pytest.approx(-0.2)
+    assert value["C31", "accuracy, 5 to 20 contexts"] == pytest.approx(0.05, abs=2e-3)
+    assert set(table[table.part == "accuracy, 20 to 80 contexts"].kind) == {"flat"}
+    assert value["C32", "accuracy on creativity, 20 to 80 contexts"] == pytest.approx(0, abs=2e-3)
+    assert value["C37", "gain from 20 contexts, slope over log2 K, K = 1, 2, 4"] == pytest.approx(0.05, abs=2e-3)
+    missing = "accuracy missing at 5 contexts against 20, slope over log2 K, K = 4, 8"
+    assert value["C37", missing] == pytest.approx(0, abs=2e-3)
+    assert value["C43"].iloc[0] == pytest.approx(0.003 * np.std(range(4), ddof=1))
+    own = found.attributes == "linguistic creativity"
+    cells = [found.decided["routed", *c][own].mean() for c in (("micro", 4, 80), ("single", 1, 0))]
+    assert value["C33"].iloc[0] == pytest.approx(cells[0] - cells[1])
+    redundant = rows(found, "redundancy", method="micro").share_of_weight.mean() / 0.25 - 1
+    assert value["C36"].iloc[0] == pytest.approx(redundant)
+    printed = table[table.kind == "value"].set_index(["claim", "part"]).printed
+    assert dict(printed) == {("C29", "mean accuracy at 0 contexts an attribute"): 0.705}  # no budget 50 here
+
+
+def test_evidence_of_a_real_sweep_has_all_its_forms(found):
+    table = sweep_evidence.sweep_evidence(found, found, n_bootstrap=100)
+    assert {"C06", "C29", "C31", "C32", "C33", "C35", "C37", "C43"} <= set(table.claim)
+    assert (table.low <= table.value + 1e-12).all() and (table.value <= table.high + 1e-12).all()
+    for line in table[table.kind != "value"].itertuples():
+        JUDGES[line.kind](Interval(line.value, line.low, line.high, 2))
+
+
+ATTRIBUTES = [
+    "clarity and conciseness",
+    "creativity and originality",
+    "factual accuracy",
+    "humor",
+    "linguistic creativity",
+    "narrative and storytelling",
+    "pedagogical effectiveness",
+    "scientific rigor",
+    "user-friendliness",
+]
+
+
+def heads_frame(names=ATTRIBUTES, spread=0.001):
+    lines = [
+        {"dataset": d, "method": m, "heads": k, "selection": s, "attribute": a}
+        | {"mean": 0.6 + spread * i + 0.03 * np.log2(k) - 0.05 * (s == "validation"), "std": 0.01}
+        for d in ("bundled-helpsteer", "bundled-rpr")
+        for m in ("micro", "micro_plus", "random_heads")
+        for k in (1, 2, 5, 10, 20)
+        for s in sweeps.SELECTIONS
+        for i, a in enumerate([*names, "average"])
+    ]
+    return pd.DataFrame(lines)
+
+
+def sweep_frames():
+    taus, alphas = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0), (0.0, 0.05, 0.5, 1.0)
+    cells = [{"dataset": d, "run": r} for d in ("bundled-helpsteer", "bundled-rpr") for r in range(5)]
+    alpha = [c | {"alpha": a, "largest_share": 0.5 - a / 4, "entropy": 0.5 + a / 2} for c in cells for a in alphas]
+    tau = [c | {"tau": t, "accuracy": 0.7 + c["run"] / 100} for c in cells for t in taus]
+    return pd.DataFrame(alpha), pd.DataFrame(tau)
+
+
+def test_figures_are_readable_and_true():
+    figure = plotting_sweeps.heads_figure(heads_frame())
+    assert collisions(figure) == []
+    line = figure.axes[0].lines[0]
+    assert list(line.get_xdata()) == [1, 2, 5, 10, 20]
+    wanted = heads_frame().query("method == 'micro' and attribute == 'average' and selection == 'test (oracle)'")
+    assert np.allclose(line.get_ydata(), wanted["mean"][:5])
+    assert [t.get_text() for t in figure.axes[3].texts] == ATTRIBUTES
+    figure = plotting_sweeps.alpha_tau_figure(*sweep_frames())
+    assert collisions(figure) == []
+    assert [t.get_text() for t in figure.axes[2].get_xticklabels()] == ["1e-4", "1e-3", "0.01", "0.1", "1", "10"]
+    with pytest.raises(InputError, match="lacks the column 'std'"):
+        plotting_sweeps.heads_figure(heads_frame().drop(columns="std"))
+    with pytest.raises(InputError, match="no rows"):
+        plotting_sweeps.alpha_tau_figure(sweep_frames()[0], sweep_frames()[1].iloc[:0])
