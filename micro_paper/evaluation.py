@@ -17,6 +17,7 @@ from micro_paper.settings import Settings
 from micro_paper.worlds import World
 
 MACRO = "average"
+SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
 
 
 @dataclass(frozen=True)
@@ -309,24 +310,12 @@ def best_heads(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_0
     """
     attribute = evaluation.pairs["attribute"].to_numpy()
     prompt = evaluation.pairs["prompt_id"].to_numpy()
-    names = sorted(set(attribute))
     lines = []
     for method, runs in evaluation.heads.items():
-        for selection in ("test (oracle)", "validation"):
-            total, count = np.zeros(len(attribute)), np.zeros(len(attribute))
-            for run in runs:
-                own = attribute[run.rows]
-                for a in names:
-                    accuracy = (
-                        run.test[own == a].mean(axis=0) if selection == "test (oracle)" else run.validation.get(a)
-                    )
-                    if accuracy is None:
-                        raise InputError(f"no validation pairs of {a!r}: its head cannot be chosen there")
-                    total[run.rows[own == a]] += run.test[own == a, accuracy.argmax()]
-                count[run.rows] += 1
-            mean = total / count
+        for selection in SELECTIONS:
+            mean = best_head_values(evaluation, method, selection)
             rng = np.random.default_rng(seed)
-            for a in [*names, MACRO]:
+            for a in [*sorted(set(attribute)), MACRO]:
                 rows = slice(None) if a == MACRO else attribute == a
                 interval = metrics.bootstrap_macro(mean[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
                 lines.append(
@@ -335,6 +324,30 @@ def best_heads(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_0
                     | {"n_heads": runs[0].test.shape[1]}
                 )
     return pd.DataFrame(lines)
+
+
+def best_head_values(evaluation: Evaluation, method: str, selection: str, *, one_for_all: bool = False) -> np.ndarray:
+    """Return whether the best head of its attribute decides each test pair as labelled, (n,), mean over runs.
+
+    Args:
+        selection: "test (oracle)" or "validation": the pairs that choose the head.
+        one_for_all: the one head that is best on the average of the attributes, in place of one an attribute.
+    """
+    attribute = evaluation.pairs["attribute"].to_numpy()
+    names = sorted(set(attribute))
+    total, count = np.zeros(len(attribute)), np.zeros(len(attribute))
+    for run in evaluation.heads[method]:
+        own = attribute[run.rows]
+        on_test = {a: run.test[own == a].mean(axis=0) for a in names}
+        accuracy = on_test if selection == SELECTIONS[0] else run.validation
+        if absent := [a for a in names if a not in accuracy]:
+            raise InputError(f"no validation pairs of {absent[0]!r}: its head cannot be chosen there")
+        overall = np.mean([accuracy[a] for a in names], axis=0)
+        for a in names:
+            head = (overall if one_for_all else accuracy[a]).argmax()
+            total[run.rows[own == a]] += run.test[own == a, head]
+        count[run.rows] += 1
+    return total / count
 
 
 def head_table(evaluation: Evaluation, method: str) -> pd.DataFrame:

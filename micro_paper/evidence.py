@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from micro_paper import paper_values
 from micro_paper.errors import InputError, suggest
@@ -26,6 +28,13 @@ COLUMNS = {
     "printed": "the paper's value, where the rule is value",
     "n_runs": "runs behind it",
 }
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """Return the mean with Student's t interval over independent runs, two at least."""
+    values = np.asarray(values, dtype=float)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(values.mean(), values.mean() - half, values.mean() + half, len(values), level)
 
 
 def row(

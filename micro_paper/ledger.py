@@ -1,7 +1,7 @@
 """The ledger of deviations: where the paper, its released code and we differ, and where each default comes from.
 
-The known problems are the rows of `paper_values/deviations.csv`; the defaults are read from the profiles, whose comments
-name the source of every value. Nothing of it is typed into the README by hand.
+The known problems are the rows of `paper_values/deviations.csv`; the defaults are read from the profiles, whose
+comments name the source of every value.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def defaults(root: Path | None = None) -> pd.DataFrame:
         tagged = {profile: tag(said[profile].get(name, "")) for profile in PROFILES if name in values[profile]}
         line = {"parameter": name} | {profile: values[profile].get(name) for profile in PROFILES}
         sources = _together({profile: source for profile, (source, _) in tagged.items()}, ", ")
-        reasons = _together({profile: reason for profile, (_, reason) in tagged.items() if reason}, "; ")
+        reasons = _together({profile: reason for profile, (_, reason) in tagged.items()}, "; ")
         lines.append(line | {"source": sources, "reason": reasons})
     return pd.DataFrame(lines)
 
@@ -84,19 +84,22 @@ def _together(said: dict[str, str], joint: str) -> str:
     groups: dict[str, list[str]] = {}
     for profile, text in said.items():
         groups.setdefault(text, []).append(profile)
-    return joint.join(f"{text} ({', '.join(profiles)})" for text, profiles in groups.items())
+    return joint.join(f"{text} ({', '.join(profiles)})" for text, profiles in groups.items() if text)
 
 
 def block(root: Path | None = None) -> str:
     """Return the ledger as Markdown: known problems first, every default behind."""
     known = deviations()
-    where = (
-        known["where"].str.split().map(lambda names: ", ".join(f"`{n.removeprefix('micro_paper.')}`" for n in names))
-    )
-    source = known["source"].replace("released code", "code")
+    names = known["where"].str.replace("micro_paper.", "", regex=False).str.split()
     problems = pd.DataFrame(
-        {"no.": known["problem"], "of": source, "what it does": known["theirs"], "what we do": known["ours"]}
-    ).assign(where=where)
+        {
+            "no.": known["problem"],
+            "of": known["source"],
+            "what it does": known["theirs"],
+            "what we do": known["ours"],
+            "where": [", ".join(f"`{name}`" for name in row) for row in names],
+        }
+    )
     table = defaults(root)
     for name in ("parameter", *PROFILES):
         table[name] = [f"`{value}`" for value in table[name]]

@@ -22,8 +22,8 @@ from micro_paper.search import Choice, Trial, choose
 from micro_paper.settings import Settings
 from micro_paper.two_stage import Scaler, TwoStage
 
-# In the order in which they are made. The starting points come from the validation pairs of two folds of two worlds
-# (bundled-rpr and summeval-reversals); the paper's option stands first and is tried in each.
+# In the order in which they are made. Where each search starts was found on validation pairs of two folds of four
+# worlds (bundled-rpr, bundled-audience, summeval, summeval-reversals); the paper's option stands first and is tried.
 CHOICES = (
     Choice("added", (None, 0.03, 0.3, 3.0), "ridge penalty of an added head a criterion", start=2),
     Choice("share", (0.5, 0.9), "of a criterion's weights that its own added head has at the start", start=1),
@@ -112,12 +112,18 @@ class MicroPlus(TwoStage):
         """Run stage 2, with every choice made anew; each call starts again from stage 1.
 
         Raises:
-            InputError: no pairs, or pairs without a context.
+            InputError: no pairs, pairs without a context, or contexts of another width than prompts.
         """
         if not len(context_pairs):
             raise InputError("stage 2 needs at least one context-labelled pair: raise the budget")
         if context_pairs.contexts is None:
             raise InputError("stage 2 needs pairs that state a context; this data set has none")
+        widths = [table.shape[1] for table in (context_pairs.contexts, context_pairs.prompts)]
+        if widths[0] != widths[1]:
+            raise InputError(
+                f"context features have {widths[0]} columns, prompt features {widths[1]}: one router reads both, so "
+                "give them the same columns"
+            )
         self.forget_stage2()
         budget = _Budget(self, context_pairs)
         validation = self.stage2_validation
@@ -169,11 +175,6 @@ class MicroPlus(TwoStage):
 
     def _router_input(self, scaled: Pairs, option: str, scaler: Scaler | None = None) -> Tensor:
         """Return what the router reads, (n, q): u(x, c), or u(x, c) - u(x), in which the topic weighs less."""
-        if scaled.contexts.shape[1] != scaled.prompts.shape[1]:
-            raise InputError(
-                f"context features have {scaled.contexts.shape[1]} columns, prompt features "
-                f"{scaled.prompts.shape[1]}: one router reads both, so give them the same columns"
-            )
         features = scaled.contexts[scaled.context]
         if option == "change":
             features = features - scaled.prompts[scaled.prompt]
@@ -201,8 +202,8 @@ class _Budget:
         heads = method.heads.weight.detach()
         if options["scale"] == "unit":
             heads = heads / method._sizes[options["stage1"]][:, None]
-        difference = self.scaled.difference
-        margins = difference @ heads.T
+        reward = nn.functional.linear(self.scaled.responses, heads)
+        margins = reward[self.scaled.chosen] - reward[self.scaled.rejected]
         if options["added"] is not None:
             own, unseen = self.added(options["added"])
             heads, margins = torch.cat([heads, own.to(heads)]), torch.cat([margins, unseen.to(margins)], dim=1)

@@ -92,6 +92,32 @@ def compare_splits(names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+OURS = ("bundled", "smoke-texts")  # pools whose texts were written for this project
+SAMPLE_COLUMNS = {
+    "dataset": "data set",
+    "attribute": "attribute of the label",
+    "context": "the criterion as stated",
+    "prompt": "what the user asks",
+    "chosen": "the preferred response",
+    "rejected": "the other one",
+}
+
+
+def sample_page(names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+    """Return one random test pair of each data set that is in our own words; columns SAMPLE_COLUMNS."""
+    lines = []
+    for name in names:
+        if not _is_text(name) or data.describe(name).pool not in OURS:
+            continue
+        rows = data.load(name, "test")
+        row = rows[int(np.random.default_rng(seed).integers(len(rows)))]
+        prompt = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
+        lines.append(
+            {"dataset": name, "prompt": prompt} | {c: row[c] for c in list(SAMPLE_COLUMNS)[1:] if c != "prompt"}
+        )
+    return pd.DataFrame(lines, columns=list(SAMPLE_COLUMNS))
+
+
 def store_reports(names: Sequence[str], features: FeatureSettings | None, *, progress: bool = False) -> pd.DataFrame:
     """Return what was encoded for each text pool; columns dataset, items, tokens, truncated."""
     lines = []

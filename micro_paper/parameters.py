@@ -47,7 +47,7 @@ WORLD_PARAMETERS = (
     "bench_train",
     "safety_world",
 )
-SEVERAL = ("transfer_from", "bench")  # of these, the ones that may name several, separated by spaces
+SEVERAL = ("transfer_from", "bench", "bench_train")  # of these, the ones that may name several, separated by spaces
 FEATURE_PARAMETERS = (
     "backbone",
     "layers",

@@ -1,16 +1,18 @@
-"""The part of the README that states results, written from the committed tables so that no number is typed."""
+"""The parts of the README that state results, written from committed files so that no number is typed by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
+from micro_paper import claims_committed, ledger, paper_values
+from micro_paper.claims import VERDICTS
 from micro_paper.errors import InputError
 from micro_paper.manifest import write_atomic
 from micro_paper.paths import project_root
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 TABLE = "table_02c_beside_paper.csv"
 
 
@@ -48,21 +50,65 @@ def _interval(value: float, low: float, high: float, sign: bool = False) -> str:
     return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
 
 
-def with_results(text: str, block: str) -> str:
-    """Return the README's `text` with `block` between its markers.
+def claims_block(root: Path | None = None) -> str:
+    """Return how many of the paper's claims hold in each published profile, and the verdict on each, as Markdown."""
+    root = root or project_root()
+    folders = sorted(path.parent.name for path in (root / "results").glob("*/claims.csv"))
+    if not folders:
+        return "No profile has judged the claims yet: `make reproduce PROFILE=open` does."
+    judged = {profile: claims_committed.read_committed(profile, root) for profile in folders}
+    lines = [f"| profile | judged on | {' | '.join(VERDICTS)} |", "|---|---|---|---|---|"]
+    for profile, table in judged.items():
+        for row in claims_committed.counts(table).to_dict("records"):
+            numbers = " | ".join(str(row[verdict]) for verdict in VERDICTS)
+            lines.append(f"| {profile} | `{row['method']}` | {numbers} |")
+    parts = ["\n".join(lines)]
+    if "bundled" in judged:
+        parts.append(
+            "`bundled` is constructed: its text and labels were composed for this package, so what holds there holds in "
+            "a world made to have the structure that the paper assumes, and says nothing about people."
+        )
+    heads = [f"{profile}, `{method}`" for profile in judged for method in claims_committed.JUDGED]
+    every = [f"| claim | what it says | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    texts = paper_values.claims()
+    for i, row in enumerate(texts.itertuples()):
+        cells = [table.at[i, column] for table in judged.values() for column in claims_committed.JUDGED.values()]
+        every.append(f"| {row.id} | {row.claim.replace('|', chr(92) + '|')} | {' | '.join(cells)} |")
+    summary = f"<details><summary>The verdict on each of the {len(texts)} claims</summary>"
+    return "\n\n".join([*parts, summary, "\n".join(every), "</details>"])
+
+
+BLOCKS: dict[str, Callable[[Path | None], str]] = {
+    "results": results_block,
+    "claims": claims_block,
+    "ledger": ledger.block,
+}
+
+
+def markers(name: str) -> tuple[str, str]:
+    """Return the lines before and behind the block of that name."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """Return the README's `text` with `block` between the markers of `name`.
 
     Raises:
         InputError: the markers are not there, once each and in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise InputError(f"README.md needs the lines {BEGIN} and {END}, once each and in this order")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+    first, last = markers(name)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in after:
+        raise InputError(f"README.md needs the lines {first} and {last}, once each and in this order")
+    return f"{before}{first}\n{block}\n{last}{after}"
 
 
 def refresh(root: Path | None = None) -> None:
-    """Write the results into README.md."""
+    """Write every block into README.md."""
     root = root or project_root()
     path = root / "README.md"
-    write_atomic(path, with_results(path.read_text(encoding="utf-8"), results_block(root)).encode())
+    text = path.read_text(encoding="utf-8")
+    for name, block in BLOCKS.items():
+        text = with_block(text, name, block(root))
+    write_atomic(path, text.encode())

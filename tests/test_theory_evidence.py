@@ -34,7 +34,7 @@ def test_slopes_are_those_of_the_lines_that_were_drawn():
 def test_mean_interval_is_students():
     values = [1.0, 2.0, 4.0, 5.0]
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    interval = found.mean_interval(values)
+    interval = evidence.mean_interval(values)
     assert np.allclose([interval.estimate, interval.low, interval.high], [3.0, low, high])
 
 

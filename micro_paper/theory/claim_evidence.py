@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from micro_paper import evidence
-from micro_paper.metrics import Interval
 from micro_paper.mixture import mixture_nll
 from micro_paper.router import hedge_targets, weighted_loss
 from micro_paper.theory.checks import Check
@@ -39,13 +37,6 @@ def slopes(sweeps: pd.DataFrame, variable: str, against: str | None = None) -> n
             for _, part in wide.groupby("repeat")
         ]
     )
-
-
-def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
-    """Return the mean with Student's t interval over independent runs, two at least."""
-    values = np.asarray(values, dtype=float)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return Interval(values.mean(), values.mean() - half, values.mean() + half, len(values), level)
 
 
 def jensen_violation(rng: np.random.Generator, instances: int = 200) -> float:
@@ -99,6 +90,6 @@ def rows(checks: Sequence[Check], sweeps: pd.DataFrame, rng: np.random.Generator
         for part, value in parts
     ]
     return found + [
-        evidence.row(claim, "any", "simulation", part, "up", mean_interval(values), n_runs=len(values))
+        evidence.row(claim, "any", "simulation", part, "up", evidence.mean_interval(values), n_runs=len(values))
         for claim, (part, values) in spread.items()
     ]

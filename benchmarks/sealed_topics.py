@@ -1,0 +1,86 @@
+"""The ten sealed topics of the bundled corpus, evaluated once, after corpus and code were frozen.
+
+    python benchmarks/sealed_topics.py
+
+Trains on the other topics (five rotations of the validation topics, five seeds) and tests on the sealed ones. It
+refuses to overwrite `results/sealed`: a second look would make the sealed topics test data like any other. Not part
+of `make reproduce`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pandas as pd
+
+from micro_paper import comparison, data, evaluation, formatting, main_tables, stage1_claims
+from micro_paper.features import extract, pool_store
+from micro_paper.manifest import write_atomic
+from micro_paper.parameters import read_profile
+from micro_paper.paths import project_root
+from micro_paper.pipeline import features_root
+from micro_paper.settings import Settings
+from micro_paper.worlds import World, feature_settings, with_ratings
+
+STAGE2 = {"bundled-helpsteer": "helpsteer", "bundled-rpr": "rpr", "bundled-rpr-balanced": "rpr"}
+STAGE1 = {"bundled-audience": "helpsteer", "bundled-topics": "helpsteer"}
+SEEDS = range(5)
+
+
+def world(name: str, fold: int, features) -> World:
+    """One rotation: training and validation topics as ever, the sealed topics as test."""
+    root = features_root()
+    options = {"drop_unanimous": True} if data.describe(name).kind == "rated" else {}
+    known, splits = pool_store(name, features, root), {}
+    for split in ("train", "validation", "test"):
+        rows = data.load(name, split, fold=fold, sealed=True, **({} if split == "test" else options))
+        store = extract([rows], features, root) if split == "test" else known
+        splits[split] = store.pairs(rows)
+        if data.describe(name).kind == "rated":
+            splits[split] = with_ratings(splits[split], rows, data.ratings(name, sealed=True))
+    return World(name, fold, **splits, fingerprint="")
+
+
+def main() -> int:
+    folder = project_root() / "results" / "sealed"
+    if folder.exists():
+        print(f"{folder.relative_to(project_root())} is there: the sealed topics have been evaluated", file=sys.stderr)
+        return 1
+    parameters = read_profile("bundled")
+    features = feature_settings(parameters)
+    scores, gaps, best = [], [], []
+    for name, like in (STAGE2 | STAGE1).items():
+        worlds = [world(name, fold, features) for fold in range(5)]
+        settings = Settings.from_parameters(parameters, like)
+        stage2 = name in STAGE2
+        rows = main_tables.HEADLINE if stage2 else stage1_claims.rows_of(True)
+        result = evaluation.evaluate(
+            worlds,
+            rows,
+            settings,
+            seeds=SEEDS,
+            budget=parameters["budget"] if stage2 else None,
+            keep_heads=() if stage2 else stage1_claims.HEADS,
+        )
+        scores.append(evaluation.scores(result, n_bootstrap=2000))
+        gaps.append(evaluation.differences(result, "micro" if stage2 else "micro_stage1", n_bootstrap=2000))
+        if not stage2:
+            best.append(evaluation.best_heads(result, n_bootstrap=2000))
+        print(name, "done", flush=True)
+    tables = {"accuracy": scores, "differences": gaps, "best_heads": best}
+    page = ["# The sealed topics\n", __doc__.split("\n\n")[0] + "\n\nLabels are constructed, not human.\n"]
+    for slug, parts in tables.items():
+        frame = pd.concat(parts, ignore_index=True)
+        write_atomic(folder / f"sealed_{slug}.csv", formatting.csv(frame))
+        shown = frame[frame.attribute == "average"].drop(columns="attribute")
+        page.append(f"## sealed_{slug}.csv\n\n{formatting.markdown(formatting.display_frame(shown))}\n")
+        page += [f"- `{c}`: {text}" for c, text in comparison.meanings(frame).items()] + [""]
+    write_atomic(folder / "README.md", "\n".join(page).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
