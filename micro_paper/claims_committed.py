@@ -54,7 +54,8 @@ def verify(profile: str, root: Path | None = None) -> list[str]:
         committed = read_committed(profile, root)
         again = judge(gather(profile, root), profile)
     except (ValueError, KeyError, TypeError) as error:
-        return [str(error)]
+        named = str(error) if str(error).startswith("profile ") else f"profile {profile}: {error}"
+        return [named]
     return [
         f"profile {profile}, {row.id}: {column} is {committed.at[i, column]!r} in claims.csv, "
         f"the evidence gives {again.at[i, column]!r}"

@@ -40,7 +40,7 @@ def code_closure(sources: Iterable[str], root: Path | None = None) -> list[Path]
             continue
         modules[name] = path
         text = path.read_text(encoding="utf-8")
-        if "import_module(" in text:
+        if _imports_by_name(text):
             return sorted(_package_files(root / PACKAGE))
         parents = {name.rsplit(".", 1)[0]} if "." in name else set()
         # the package's own __init__ only imports on demand what is named `micro_paper.Micro`
@@ -50,6 +50,11 @@ def code_closure(sources: Iterable[str], root: Path | None = None) -> list[Path]
         if path.name == "__init__.py" and path.parent != root / PACKAGE:
             files |= {file for file in _package_files(path.parent) if file.suffix != ".py"}
     return sorted(files)
+
+
+def _imports_by_name(text: str) -> bool:
+    called = (node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return any(getattr(f, "attr", getattr(f, "id", "")) in ("import_module", "__import__") for f in called)
 
 
 def content_hash(files: Iterable[Path], root: Path) -> str:

@@ -65,8 +65,8 @@ def claims_block(root: Path | None = None) -> str:
     parts = ["\n".join(lines)]
     if "bundled" in judged:
         parts.append(
-            "`bundled` is constructed: its text and labels were composed for this package, so what holds there holds in "
-            "a world made to have the structure that the paper assumes, and says nothing about people."
+            "`bundled` is constructed: its text and labels were composed for this package, so what holds there "
+            "holds in a world made to have the structure that the paper assumes, and says nothing about people."
         )
     heads = [f"{profile}, `{method}`" for profile in judged for method in claims_committed.JUDGED]
     every = [f"| claim | what it says | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]

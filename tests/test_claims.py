@@ -1,0 +1,387 @@
+"""Verdicts on the claims: each rule on made evidence, what is refused, and the check of committed verdicts."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from micro_paper import claims, claims_committed, evidence, manifest, paper_values, plotting_claims
+from micro_paper.__main__ import main
+from micro_paper.artifacts import Artifacts, publish
+from micro_paper.errors import InputError, MissingError
+from micro_paper.metrics import Interval
+from micro_paper.paths import project_root
+
+ROOT = project_root()
+HOLDS, DOES_NOT, CANNOT = "holds", "does not", "cannot tell"
+
+
+def part(claim, kind, low, high, method="micro", dataset="d", name="a part", printed=np.nan, n_runs=5):
+    found = Interval((low + high) / 2, low, high, 0)
+    return evidence.row(claim, method, dataset, name, kind, found, n_runs=n_runs, printed=printed)
+
+
+def gathered(rows, backbone="smollm2"):
+    return evidence.frame(rows).assign(file="table_00_evidence_05.csv", notebook="05_stage2", backbone=backbone)
+
+
+def judged(*rows, profile="open", backbone="smollm2", claim=None):
+    table = claims.judge(gathered(rows, backbone), profile).set_index("id")
+    return table.loc[claim or rows[0]["claim"]]
+
+
+@pytest.mark.parametrize(
+    ("claim", "kind", "low", "high", "verdict"),
+    [
+        ("C05", "identity", 1e-9, 1e-9, HOLDS),
+        ("C05", "identity", 2e-6, 2e-6, DOES_NOT),
+        ("C21", "ordering", 0.001, 0.2, HOLDS),
+        ("C21", "ordering", -0.2, -0.001, DOES_NOT),
+        ("C21", "ordering", -0.001, 0.2, CANNOT),
+        ("C31", "up", 0.001, 0.2, HOLDS),
+        ("C31", "up", -0.2, -0.1, DOES_NOT),
+        ("C31", "up", -0.009, 0.009, DOES_NOT),
+        ("C31", "up", -0.02, 0.03, CANNOT),
+        ("C06", "down", -0.2, -0.001, HOLDS),
+        ("C06", "down", 0.001, 0.2, DOES_NOT),
+        ("C06", "down", -0.009, 0.009, DOES_NOT),
+        ("C31", "flat", -0.009, 0.009, HOLDS),
+        ("C31", "flat", 0.02, 0.03, DOES_NOT),
+        ("C31", "flat", 0.0, 0.03, CANNOT),
+        ("C36", "equivalence", -0.019, 0.019, HOLDS),
+        ("C38", "equivalence", -0.019, 0.019, HOLDS),
+        ("C38", "equivalence", -0.03, -0.021, DOES_NOT),
+        ("C38", "equivalence", -0.03, 0.01, CANNOT),
+    ],
+)
+def test_each_rule(claim, kind, low, high, verdict):
+    row = judged(part(claim, kind, low, high))
+    assert row.verdict == verdict and row.n_runs == 5
+    assert row.micro_plus_verdict == CANNOT and "no result of micro_plus" in row.why
+
+
+PAPER = {"profile": "paper", "backbone": claims.PAPER_BACKBONE}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dataset", "where", "verdict"),
+    [
+        (0.90, 0.93, "rpr", PAPER, HOLDS),
+        (0.925, 0.94, "rpr", PAPER, HOLDS),  # .921 is inside the interval widened by .01
+        (0.935, 0.94, "rpr", PAPER, DOES_NOT),
+        (0.90, 0.93, "helpsteer2", PAPER, CANNOT),
+        (0.90, 0.93, "rpr", PAPER | {"profile": "open"}, CANNOT),
+        (0.90, 0.93, "rpr", PAPER | {"backbone": "smollm2"}, CANNOT),
+        (0.20, 0.21, "summeval-reversals", {"profile": "open", "backbone": "smollm2"}, CANNOT),
+    ],
+)
+def test_a_printed_value_is_compared_with_its_own_data_and_backbone_only(low, high, dataset, where, verdict):
+    row = judged(part("C10", "value", low, high, dataset=dataset, printed=0.921), **where)
+    assert row.verdict == verdict
+    assert f"[{low:.3f}, {high:.3f}], printed 0.921" in row.ours
+    assert ("ours is shown, not compared" in row.why) == (verdict == CANNOT)
+
+
+def test_the_paper_profile_has_the_backbone_and_data_of_the_values():
+    values = yaml.safe_load((ROOT / "profiles" / "paper.yaml").read_text())
+    assert values["backbone"] == claims.PAPER_BACKBONE and values["profile"] == claims.PAPER_PROFILE
+    assert {"RPR, 3B": values["rpr_like"], "HelpSteer2, 3B": values["helpsteer_like"]} == claims.PAPER_DATA
+
+
+GOOD, BAD, OPEN = (0.1, 0.2), (-0.2, -0.1), (-0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("parts", "verdict"),
+    [
+        ([GOOD, GOOD], HOLDS),
+        ([GOOD, BAD], DOES_NOT),
+        ([OPEN, BAD], DOES_NOT),
+        ([GOOD, OPEN], CANNOT),
+    ],
+)
+def test_all_parts_must_hold(parts, verdict):
+    rows = [part("C21", "ordering", *ends, name=f"part {i}") for i, ends in enumerate(parts)]
+    assert judged(*rows).verdict == verdict
+    assert judged(*rows[::-1]).verdict == verdict
+    across = [part("C21", "ordering", *ends, dataset=f"world {i}") for i, ends in enumerate(parts)]
+    row = judged(*across)
+    assert row.verdict == verdict
+    assert "world 0: " in row.why and "world 1: " in row.why  # which data set says what
+
+
+def test_a_deciding_part_is_named():
+    rows = [part("C21", "ordering", *ends, name=name) for ends, name in ((GOOD, "fine"), (BAD, "micro less single"))]
+    row = judged(*rows)
+    assert "1 of 2 parts: micro less single" in row.why and "fine" not in row.why
+    assert "fine +0.150 [+0.100, +0.200]; micro less single -0.150 [-0.200, -0.100]" in row.ours
+    many = judged(*[part("C21", "ordering", *GOOD, name=f"p{i}") for i in range(5)], *rows)
+    assert "7 parts: 6 holds, 1 does not; from -0.150" in many.ours and "1 of 7 parts" in many.why
+
+
+def test_evidence_of_any_method_counts_for_both():
+    row = judged(part("C06", "down", -0.2, -0.1, method="any"))
+    assert (row.verdict, row.micro_plus_verdict) == (HOLDS, HOLDS)
+
+
+def test_the_methods_are_judged_apart():
+    row = judged(part("C21", "ordering", *GOOD), part("C21", "ordering", *BAD, method="micro_plus"))
+    assert (row.verdict, row.micro_plus_verdict) == (HOLDS, DOES_NOT)
+    assert "-0.150" not in row.ours  # the verdict on micro comes first, with its own values
+
+
+def test_a_method_is_not_judged_by_shared_parts_alone():
+    """Where micro has a part of its own, what both share is not all of the claim for micro_plus; and the reverse."""
+    shared = part("C36", "down", -0.2, -0.1, method="any", name="shared")
+    row = judged(shared, part("C36", "equivalence", 0, 0.001, name="own"))
+    assert (row.verdict, row.micro_plus_verdict) == (HOLDS, CANNOT)
+    row = judged(shared, part("C36", "equivalence", 0, 0.001, method="micro_plus", name="own"))
+    assert (row.verdict, row.micro_plus_verdict) == (CANNOT, HOLDS)
+    assert "no result of micro" in row.why
+    row = judged(part("C38", "equivalence", 0, 0.001, method="micro_plus"))
+    assert (row.verdict, row.micro_plus_verdict, row.n_runs) == (CANNOT, HOLDS, 0)
+    assert row.ours.startswith("micro_plus: ")
+
+
+def test_every_claim_has_a_row_and_a_reason():
+    empty = pd.DataFrame(columns=[*evidence.COLUMNS, *claims.SOURCE_COLUMNS])
+    table = claims.judge(empty, "open")
+    assert list(table.columns) == list(claims.COLUMNS) and table["id"].tolist() == [f"C{i:02d}" for i in range(1, 46)]
+    assert (table[["verdict", "micro_plus_verdict"]] == CANNOT).all(axis=None) and (table["n_runs"] == 0).all()
+    assert table["why"].str.startswith("this profile has no result on ").all()
+    assert set(claims.LACKS) == set(paper_values.claims()["needs"])
+    known = paper_values.claims()
+    assert table[list(known.columns)].equals(known[list(known.columns)])
+
+
+def test_the_source_of_the_evidence_is_named():
+    rows = [part("C21", "ordering", *GOOD, dataset=name) for name in ("first", "second")]
+    assert judged(*rows).source == "05_stage2, table_00_evidence_05 (first, second)"
+
+
+def test_numbers_near_zero_keep_their_sign():
+    row = judged(part("C31", "up", 0.0001, 0.0003))
+    assert "+2e-04 [+1e-04, +3e-04]" in row.ours and row.verdict == HOLDS
+    assert "below 1e-6" in judged(part("C05", "identity", 3e-13, 3e-13)).ours  # no rounding noise in a committed text
+
+
+def write(path, rows, **changes):
+    """Write an evidence table with cells of its first row changed."""
+    table = evidence.frame(rows).astype(object)
+    for column, value in changes.items():
+        table.loc[0, column] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"claim": "C99"}, "no claim 'C99'"),
+        ({"claim": "c05"}, "no claim 'c05'. Did you mean"),
+        ({"claim": ""}, "no claim ''"),
+        ({"method": "micro+"}, "method must be one of"),
+        ({"kind": "up"}, "C21 is judged by ordering, so kind must be ordering, got 'up'"),
+        ({"kind": "wrong"}, "kind must be ordering"),
+        ({"claim": "C31"}, "C31 is judged by trend"),
+        ({"value": ""}, "must be finite"),
+        ({"low": "nan"}, "must be finite"),
+        ({"high": np.inf}, "must be finite"),
+        ({"low": 0.5, "high": 0.4}, "low <= high"),
+        ({"n_runs": 0}, "n_runs must be a whole number >= 1"),
+        ({"n_runs": 2.5}, "n_runs must be a whole number"),
+        ({"n_runs": ""}, "n_runs must be a whole number"),
+        ({"part": "the same"}, "is there twice"),
+    ],
+)
+def test_wrong_evidence_is_refused_with_its_file(tmp_path, changes, says):
+    path = tmp_path / "results" / "open" / "table_00_evidence_05.csv"
+    rows = [part("C21", "ordering", *GOOD), part("C21", "ordering", *GOOD, name="the same")]
+    claims.read_evidence(write(path, rows))
+    write(path, rows, **changes)
+    with pytest.raises(InputError, match=r"table_00_evidence_05.csv, row [12]: ") as error:
+        claims.gather("open", tmp_path)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "claim,method\nC05,micro\n", "a\nb,c,d\n"])
+def test_what_is_no_evidence_table_is_refused(tmp_path, text):
+    path = tmp_path / "table_00_evidence_05.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match="table_00_evidence_05.csv (cannot be read|must have the columns)"):
+        claims.read_evidence(path)
+
+
+@pytest.mark.parametrize("printed", ["", ".921 or so"])
+def test_a_value_without_the_printed_one_is_refused(tmp_path, printed):
+    path = tmp_path / "table_00_evidence_04.csv"
+    write(path, [part("C10", "value", 0.9, 0.93, printed=0.921)], printed=printed)
+    with pytest.raises(InputError, match="needs the printed value"):
+        claims.read_evidence(path)
+
+
+def test_smoke_judges_two_identities_and_reads_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "gather", None)
+    monkeypatch.setattr(claims, "read_evidence", None)
+    table = claims.judge(claims.found("smoke", 0, tmp_path), "smoke")
+    assert table.loc[table["verdict"] == HOLDS, "id"].tolist() == ["C04", "C05"]
+    assert (table["verdict"] == table["micro_plus_verdict"]).all() and table["ours"].str.contains(
+        "below 1e-6"
+    ).sum() == 2
+    assert claims.judge(claims.found("smoke", 7, tmp_path), "smoke").equals(table)  # the seed shows nowhere
+    assert claims.evidence_files("smoke", tmp_path) == {}
+
+
+EVIDENCE = [
+    part("C21", "ordering", *GOOD, dataset="rpr-like"),
+    part("C21", "ordering", *BAD, method="micro_plus", dataset="rpr-like"),
+    part("C04", "identity", 0, 0, method="any", dataset="random", n_runs=1),
+]
+
+
+@pytest.fixture
+def built(checkout, make_notebook):
+    """A checkout whose profile open has run notebook 05 (it writes evidence), and may run 11."""
+    make_notebook(checkout / "notebooks" / "05_stage2.ipynb", 'out.table(found, "00", "evidence_05", "", {})')
+    make_notebook(checkout / "notebooks" / "11_claims.ipynb", "out")
+    out = Artifacts("open", "05_stage2", {"backbone": "smollm2"})
+    out.table(evidence.frame(EVIDENCE), "00", "evidence_05", "Evidence.", evidence.COLUMNS)
+    out.done()
+    return checkout
+
+
+@pytest.fixture
+def published(built):
+    """The same after notebook 11 and publication."""
+    out = Artifacts("open", "11_claims", {}, inputs=claims.evidence_files("open"))
+    table = claims.judge(claims.found("open", 0), "open")
+    out.frame(table, "claims", "Claims.", claims.COLUMNS)
+    out.done()
+    publish("open")
+    return built
+
+
+def test_the_evidence_of_a_build_is_gathered(built):
+    table = claims.found("open", 0)
+    assert set(table["notebook"]) == {"05_stage2"} and set(table["backbone"]) == {"smollm2"}
+    assert len(table) == 3 and list(claims.evidence_files("open")) == ["table_00_evidence_05"]
+    row = claims.judge(table, "open").set_index("id").loc["C21"]
+    assert (row.verdict, row.micro_plus_verdict) == (HOLDS, DOES_NOT)
+
+
+def test_an_unfinished_notebook_is_named(built, make_notebook):
+    make_notebook(built / "notebooks" / "06_ablations.ipynb", 'out.table(found, "00", "evidence_06", "", {})')
+    with pytest.raises(MissingError, match="no evidence yet of 06_ablations"):
+        claims.gather("open", built=True)
+    Artifacts("open", "05_stage2", {})  # starts again and does not finish
+    with pytest.raises(MissingError, match="05_stage2, 06_ablations"):
+        claims.gather("open", built=True)
+
+
+def test_a_changed_or_left_file_of_a_build_is_refused(built):
+    folder = built / "build" / "open" / "results"
+    path = folder / "table_00_evidence_05.csv"
+    text = path.read_text()
+    shutil.copy(path, folder / "table_00_evidence_07.csv")
+    with pytest.raises(InputError, match="table_00_evidence_07.csv is left from an unfinished run"):
+        claims.gather("open", built=True)
+    (folder / "table_00_evidence_07.csv").unlink()
+    path.write_text(text.replace("0.15", "0.16"))
+    with pytest.raises(InputError, match="table_00_evidence_05.csv is left from an unfinished run, or was changed"):
+        claims.gather("open", built=True)
+
+
+def tamper(root, name, change):
+    """Change a published file together with its manifest line, so that only the claims' own check can find it."""
+    path = root / "results" / "open" / name
+    path.write_text(change(path.read_text()))
+    log = root / "results" / "open" / "manifest.jsonl"
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    for entry in entries:
+        if entry["file"].endswith(f"/{name}"):
+            entry["sha256"] = manifest.sha256(path.read_bytes())
+    log.write_bytes(manifest.to_lines(entries))
+
+
+def turn(claim, column, value):
+    def change(text):
+        from io import StringIO
+
+        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+        table.loc[table["id"] == claim, column] = value
+        return table.to_csv(index=False, lineterminator="\n")
+
+    return change
+
+
+def drop(claim):
+    return lambda text: "".join(line for line in text.splitlines(True) if not line.startswith(f"{claim},"))
+
+
+def test_verify_accepts_what_follows_from_the_evidence(published, capsys):
+    assert main(["verify"]) == 0
+    assert "[ok] results/open/claims.csv follows from its evidence" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("claims.csv", turn("C21", "verdict", DOES_NOT), ("C21", "verdict is 'does not'", "gives 'holds'")),
+        (
+            "claims.csv",
+            turn("C21", "micro_plus_verdict", HOLDS),
+            ("C21", "micro_plus_verdict is 'holds'", "'does not'"),
+        ),
+        ("claims.csv", turn("C30", "verdict", HOLDS), ("C30", "verdict is 'holds'", "gives 'cannot tell'")),
+        ("claims.csv", turn("C30", "verdict", ""), ("C30", "verdict is ''", "gives 'cannot tell'")),
+        ("claims.csv", drop("C17"), ("claims.csv lacks C17",)),
+        ("claims.csv", turn("C17", "id", "C16"), ("claims.csv lacks C17",)),
+        ("claims.csv", lambda text: text + text.splitlines(True)[-1], ("once, in order",)),
+        ("claims.csv", lambda text: text.replace("micro_plus_verdict", "plus"), ("no column micro_plus_verdict",)),
+        ("claims.csv", lambda text: "", ("claims.csv cannot be read",)),
+        ("table_00_evidence_05.csv", lambda text: text.replace("0.1,0.2", "-0.1,0.2"), ("C21", "gives 'cannot tell'")),
+        ("table_00_evidence_05.csv", lambda text: text.replace("C04", "C77"), ("evidence_05.csv, row 1", "'C77'")),
+        ("table_00_evidence_05.csv", lambda text: text.splitlines(True)[0], ("C04", "C21")),
+    ],
+)
+def test_verify_finds_a_planted_error(published, capsys, name, change, says):
+    tamper(published, name, change)
+    assert main(["verify"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[wrong]")]
+    assert all(any(text in line for line in lines) for text in says), lines
+    assert all("manifest" not in line for line in lines)
+    assert all("profile open" in line for line in lines)
+
+
+def test_verify_misses_no_claims_file(published):
+    (published / "results" / "open" / "claims.csv").unlink()
+    problems = claims_committed.verify("open")
+    assert problems == ["profile open: claims.csv is missing, though there is evidence: publish again"]
+    (published / "results" / "open" / "table_00_evidence_05.csv").unlink()
+    assert claims_committed.verify("open") == []  # a profile published before any claim was judged
+
+
+@pytest.mark.parametrize("profile", sorted(p.parent.name for p in (ROOT / "results").glob("*/claims.csv")))
+def test_the_committed_verdicts_follow_from_the_committed_evidence(profile):
+    assert claims_committed.verify(profile, ROOT) == []
+
+
+def test_verdicts_are_counted():
+    table = claims.judge(gathered(EVIDENCE), "open")
+    counted = claims_committed.counts(table).set_index("method")
+    assert counted.loc["micro"].tolist() == [2, 0, 43] and counted.loc["micro_plus"].tolist() == [1, 1, 43]
+
+
+def test_the_picture_has_a_tile_for_each_verdict():
+    table = claims.judge(gathered(EVIDENCE), "open")
+    axes = plotting_claims.verdict_figure(table).axes[0]
+    signs = [text.get_text() for text in axes.texts if text.get_text() in "+?\N{MINUS SIGN}"]
+    assert len(axes.patches) == len(signs) == 90
+    assert (signs.count("+"), signs.count("\N{MINUS SIGN}")) == (3, 1)
+    assert [t.get_text() for t in axes.get_yticklabels()][:3] == ["section 3.2", "section 4.1", "section 4.2"]
+    with pytest.raises(KeyError):
+        plotting_claims.verdict_figure(table.assign(verdict="perhaps"))
