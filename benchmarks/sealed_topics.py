@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
 
-from micro_paper import comparison, data, evaluation, formatting, main_tables, stage1_claims
+from micro_paper import comparison, data, evaluation, formatting, stage1_claims
 from micro_paper.features import extract, pool_store
 from micro_paper.manifest import write_atomic
 from micro_paper.parameters import read_profile
@@ -27,6 +27,16 @@ from micro_paper.worlds import World, feature_settings, with_ratings
 
 STAGE2 = {"bundled-helpsteer": "helpsteer", "bundled-rpr": "rpr", "bundled-rpr-balanced": "rpr"}
 STAGE1 = {"bundled-audience": "helpsteer", "bundled-topics": "helpsteer"}
+ROWS = (
+    "micro",
+    "micro_plus",
+    "micro_stage1",
+    "single",
+    "static_uniform",
+    "pca_heads",
+    "criterion_fewshot",
+    "oracle_attribute",
+)
 SEEDS = range(5)
 
 
@@ -56,7 +66,7 @@ def main() -> int:
         worlds = [world(name, fold, features) for fold in range(5)]
         settings = Settings.from_parameters(parameters, like)
         stage2 = name in STAGE2
-        rows = main_tables.HEADLINE if stage2 else stage1_claims.rows_of(True)
+        rows = ROWS if stage2 else stage1_claims.rows_of(True)
         result = evaluation.evaluate(
             worlds,
             rows,

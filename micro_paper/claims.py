@@ -192,27 +192,31 @@ def judge(evidence_rows: pd.DataFrame, profile: str) -> pd.DataFrame:
         evidence_rows: as `gather` or `found` returns it.
         profile: a printed value is compared in the profile "paper" only, with the paper's data and backbone.
     """
-    lines = []
-    for claim in paper_values.claims().itertuples(index=False):
-        rows = evidence_rows[evidence_rows["claim"] == claim.id]
-        rows = rows.assign(verdict=[_of_part(row, claim.needs, profile) for row in rows.itertuples()])
-        verdict, why = _judged(rows, "micro", claim.needs, profile)
-        plus, _ = _judged(rows, "micro_plus", claim.needs, profile)
-        own = rows[rows["method"] != "micro_plus"]
-        if len(rows) and "micro_plus" not in set(rows["method"]) and "micro" in set(rows["method"]):
-            why += "; no result of micro_plus"
-        lines.append(
-            claim._asdict()
-            | {
-                "source": _source(rows),
-                "ours": _ours(own) if len(own) or not len(rows) else f"micro_plus: {_ours(rows)}",
-                "n_runs": int(own["n_runs"].min()) if len(own) else 0,
-                "why": why,
-                "verdict": verdict,
-                "micro_plus_verdict": plus,
-            }
-        )
+    known = paper_values.claims()
+    of_claim = dict(tuple(evidence_rows.groupby("claim")))
+    lines = [claim | _line(of_claim.get(claim["id"]), claim["needs"], profile) for claim in known.to_dict("records")]
     return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _line(rows: pd.DataFrame | None, needs: str, profile: str) -> dict[str, str | int]:
+    if rows is None:
+        why = SMOKE if profile == "smoke" else f"this profile has no result on {LACKS[needs]}"
+        silent = {"source": "", "ours": "", "n_runs": 0, "why": why}
+        return silent | {"verdict": CANNOT_TELL, "micro_plus_verdict": CANNOT_TELL}
+    rows = rows.assign(verdict=[_of_part(row, needs, profile) for row in rows.itertuples()])
+    verdict, why = _judged(rows, "micro", needs)
+    methods = set(rows["method"])
+    if "micro" in methods and "micro_plus" not in methods:
+        why += "; no result of micro_plus"
+    own = rows[rows["method"] != "micro_plus"]
+    return {
+        "source": _source(rows),
+        "ours": _ours(own) if len(own) else f"micro_plus: {_ours(rows)}",
+        "n_runs": int(own["n_runs"].min()) if len(own) else 0,
+        "why": why,
+        "verdict": verdict,
+        "micro_plus_verdict": _judged(rows, "micro_plus", needs)[0],
+    }
 
 
 def _of_part(row: tuple, needs: str, profile: str) -> str:
@@ -234,10 +238,8 @@ def _overall(found_verdicts: Iterable[str]) -> str:
     return max(found_verdicts, key=(HOLDS, CANNOT_TELL, DOES_NOT).index)
 
 
-def _judged(rows: pd.DataFrame, method: str, needs: str, profile: str) -> tuple[str, str]:
+def _judged(rows: pd.DataFrame, method: str, needs: str) -> tuple[str, str]:
     """Return the verdict on one method, and what decided it; `rows` are of one claim and have their own verdicts."""
-    if not len(rows):
-        return CANNOT_TELL, SMOKE if profile == "smoke" else f"this profile has no result on {LACKS[needs]}"
     reasons, by_data = [], []
     for name, part in rows.groupby("dataset", sort=False):
         own = part[part["method"].isin([method, "any"])]

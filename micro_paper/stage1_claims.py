@@ -41,13 +41,15 @@ def claims(
     chosen on test as in the paper; C18 the router's information about the prompt with that of the shuffled router.
 
     Args:
-        evaluations: "helpsteer", "rpr" (and others by name) -> stage-1 evaluation with the heads of HEADS kept.
+        evaluations: "helpsteer", "rpr", "stage1" -> stage-1 evaluation with the heads of HEADS kept; "control" is no
+            evidence.
         information: from `router_use.router_information`.
     """
     options = {"seed": seed, "n_bootstrap": n_bootstrap}
     rows: list[dict[str, Any]] = []
     for method, stage1 in METHODS.items():
-        for found in evaluations.values():
+        for like in (like for like in evaluations if like != "control"):  # where nothing can be found by design
+            found = evaluations[like]
             for other in ("static_uniform", "static_learned"):
                 pair = (_correct(found, stage1), _correct(found, other))
                 rows.append(_ordering("C07", method, found, f"{method} (stage 1) less {other}", *pair, **options))

@@ -365,9 +365,9 @@ def test_verify_misses_no_claims_file(published):
     assert claims_committed.verify("open") == []  # a profile published before any claim was judged
 
 
-@pytest.mark.parametrize("profile", sorted(p.parent.name for p in (ROOT / "results").glob("*/claims.csv")))
-def test_the_committed_verdicts_follow_from_the_committed_evidence(profile):
-    assert claims_committed.verify(profile, ROOT) == []
+def test_the_committed_verdicts_follow_from_the_committed_evidence():
+    lines, good = claims_committed.verify_published(ROOT)
+    assert good, lines
 
 
 def test_verdicts_are_counted():
