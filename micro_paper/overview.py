@@ -122,9 +122,11 @@ def store_reports(names: Sequence[str], features: FeatureSettings | None, *, pro
     """Return what was encoded for each text pool; columns dataset, items, tokens, truncated."""
     lines = []
     if features is not None:
-        pools = dict.fromkeys(data.describe(name).pool for name in names if _is_text(name))
-        for pool in pools:
-            store = pool_store(pool, features, project_root() / "build" / "features", progress=progress)
+        pools: dict[str, str] = {}
+        for name in filter(_is_text, names):
+            pools.setdefault(data.describe(name).pool, name)
+        for pool, name in pools.items():
+            store = pool_store(name, features, project_root() / "build" / "features", progress=progress)
             report = store.report()
             items = report["items"]
             items = sum(items.values()) if isinstance(items, Mapping) else items
