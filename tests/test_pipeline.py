@@ -29,7 +29,8 @@ def project(checkout, make_notebook):
         source = WRITE.format(stem=stem, name=name, number=number)
         make_notebook(checkout / "notebooks" / f"{stem}.ipynb", source, parameters=parameters)
     text = (checkout / "Snakefile").read_text()  # no backbone here
-    (checkout / "Snakefile").write_text(text.replace('"04": [FEATURES]', '"04": ["02_seed"]'))
+    assert text.count("EVIDENCE = (") == 1
+    (checkout / "Snakefile").write_text(text.replace("EVIDENCE = (", 'DEPENDS["04"] = ["02_seed"]\nEVIDENCE = ('))
     return checkout
 
 
