@@ -3,7 +3,7 @@
     python benchmarks/sealed_topics.py
 
 Trains on the other topics (five rotations of the validation topics, five seeds) and tests on the sealed ones. It
-refuses to overwrite `results/sealed`: a second look would make the sealed topics test data like any other. Not part
+refuses to overwrite `benchmarks/sealed_topics/`: a second look would make the sealed topics test data like any other. Not part
 of `make reproduce`.
 """
 
@@ -55,7 +55,7 @@ def world(name: str, fold: int, features) -> World:
 
 
 def main() -> int:
-    folder = project_root() / "results" / "sealed"
+    folder = project_root() / "benchmarks" / "sealed_topics"
     if folder.exists():
         print(f"{folder.relative_to(project_root())} is there: the sealed topics have been evaluated", file=sys.stderr)
         return 1
