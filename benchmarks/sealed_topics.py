@@ -3,8 +3,8 @@
     python benchmarks/sealed_topics.py
 
 Trains on the other topics (five rotations of the validation topics, five seeds) and tests on the sealed ones. It
-refuses to overwrite `benchmarks/sealed_topics/`: a second look would make the sealed topics test data like any other. Not part
-of `make reproduce`.
+refuses to overwrite `benchmarks/sealed_topics/`: a second look would make the sealed topics test data like any other.
+Not part of `make reproduce`.
 """
 
 from __future__ import annotations
