@@ -30,6 +30,15 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def world() -> dict:
+    """Pairs of each split of a small synthetic audience, with contexts; for the tests of methods."""
+    from micro_paper import synthetic
+
+    drawn = synthetic.draw_world("synthetic-audience", train=300, validation=60, test=80)
+    return {split: sample.pairs for split, sample in drawn.items()}
+
+
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Turn a skip for want of the data mirror into a failure where MICRO_PAPER_REQUIRE_DATA is set."""
     required = os.environ.get("MICRO_PAPER_REQUIRE_DATA")

@@ -17,12 +17,6 @@ QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
 ROWS = pytest.mark.parametrize("method", [HyRe, MicroHyRe])
 
 
-@pytest.fixture(scope="module")
-def world():
-    drawn = synthetic.draw_world("synthetic-audience", train=300, validation=60, test=80)
-    return {split: sample.pairs for split, sample in drawn.items()}
-
-
 def test_weights_are_bayes_rule():
     rng = np.random.default_rng(0)
     margins = rng.normal(size=(7, 5))

@@ -15,13 +15,6 @@ QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 4}
 
 
 @pytest.fixture(scope="module")
-def world():
-    return {
-        k: s.pairs for k, s in synthetic.draw_world("synthetic-audience", train=300, validation=60, test=80).items()
-    }
-
-
-@pytest.fixture(scope="module")
 def method(world):
     return Pal(QUICK, 0).fit(world["train"], world["validation"])
 

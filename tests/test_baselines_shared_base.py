@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import synthetic
 from micro_paper.baselines.shared_base import BETA, UNITS, LinearPrior, SharedBase, SharedBaseMLP, TanhPrior
 from micro_paper.bradley_terry import fit_bradley_terry
 from micro_paper.errors import InputError
@@ -14,12 +13,6 @@ from micro_paper.worlds import context_budget
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
 BOTH = pytest.mark.parametrize("method", [SharedBase, SharedBaseMLP])
-
-
-@pytest.fixture(scope="module")
-def world():
-    drawn = synthetic.draw_world("synthetic-audience", train=300, validation=60, test=80)
-    return {split: sample.pairs for split, sample in drawn.items()}
 
 
 def agreement(margins):

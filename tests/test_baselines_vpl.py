@@ -16,13 +16,6 @@ QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2, "epochs": 5}
 
 
 @pytest.fixture(scope="module")
-def world():
-    return {
-        k: s.pairs for k, s in synthetic.draw_world("synthetic-audience", train=300, validation=60, test=80).items()
-    }
-
-
-@pytest.fixture(scope="module")
 def method(world):
     return Vpl(QUICK, 0).fit(world["train"], world["validation"])
 
