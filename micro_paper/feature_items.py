@@ -11,25 +11,36 @@ from typing import Any, NamedTuple
 from micro_paper.chat_tokens import Messages, as_messages
 from micro_paper.errors import InputError
 
-RESPONSE, PROMPT, CONTEXT = "response", "prompt", "context"
+RESPONSE, PROMPT, CONTEXT, CRITERION = "response", "prompt", "context", "criterion"
 
 
 class Item(NamedTuple):
-    """One feature to take: phi(x, text), u(x) (text empty) or u(x, text), by kind."""
+    """One feature to take: phi(x, text), u(x) (text empty), u(x, text), or u(c) of a criterion alone, by kind."""
 
     kind: str
     prompt: str | Messages
     text: str = ""
 
 
+class RowItems(NamedTuple):
+    """Features of a pair; the last two are None where it states no criterion."""
+
+    chosen: Item
+    rejected: Item
+    prompt: Item
+    context: Item | None
+    criterion: Item | None
+
+
 @dataclass(frozen=True)
 class RowKeys:
-    """Keys (32 bytes each) of a pair's features; `context` is None where the pair states no criterion."""
+    """Keys (32 bytes each) of a pair's features; the last two are None where the pair states no criterion."""
 
     chosen: bytes
     rejected: bytes
     prompt: bytes
     context: bytes | None
+    criterion: bytes | None
 
 
 def item_key(item: Item) -> bytes:
@@ -38,8 +49,8 @@ def item_key(item: Item) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def row_items(dataset: Any, heads_see: str | None = None) -> Iterator[tuple[Item, Item, Item, Item | None]]:
-    """Yield each pair's chosen, rejected, prompt and context item.
+def row_items(dataset: Any, heads_see: str | None = None) -> Iterator[RowItems]:
+    """Yield each pair's items.
 
     A column `response_prompt`, where there is one, is the prompt that the responses are read after, and
     `context_prompt` the one that the criterion is put to, while prompt features come from `prompt` (for data
@@ -71,21 +82,19 @@ def row_items(dataset: Any, heads_see: str | None = None) -> Iterator[tuple[Item
         base = base or prompt
         if heads_see and context:
             base, _ = apply_context(context, base, heads_see)
-        yield (
+        yield RowItems(
             Item(RESPONSE, base, chosen),
             Item(RESPONSE, base, rejected),
             Item(PROMPT, prompt),
             Item(CONTEXT, question or prompt, context) if context else None,
+            Item(CRITERION, context) if context else None,
         )
 
 
 def row_keys(dataset: Any, heads_see: str | None = None) -> list[RowKeys]:
     """Return the keys of every pair of the data set."""
     key = _remembering_key()
-    return [
-        RowKeys(key(chosen), key(rejected), key(prompt), context and key(context))
-        for chosen, rejected, prompt, context in row_items(dataset, heads_see)
-    ]
+    return [RowKeys(*(item and key(item) for item in row)) for row in row_items(dataset, heads_see)]
 
 
 def collect(datasets: Sequence[Any], heads_see: str | None = None) -> dict[bytes, Item]:

@@ -13,7 +13,7 @@ import numpy as np
 from micro_paper.backbone import Backbone, Group
 from micro_paper.chat_tokens import ChatTokens, PromptTokens
 from micro_paper.errors import InputError
-from micro_paper.feature_items import CONTEXT, PROMPT, Item
+from micro_paper.feature_items import CONTEXT, CRITERION, PROMPT, Item
 
 if TYPE_CHECKING:
     from micro_paper.features import FeatureSettings
@@ -59,6 +59,9 @@ def make_plan(items: Sequence[Item], settings: FeatureSettings, backbone: Backbo
         if item.kind == CONTEXT:
             tokens = _context_tokens(chat, item, settings)
             reads.append((i, tokens.ids, tokens.where(settings.context_pooling)))
+        elif item.kind == CRITERION:
+            tokens = chat.prompt(item.prompt, (0, len(item.prompt)))
+            reads.append((i, tokens.ids, tokens.where("criterion")))
         else:
             text = item.prompt if isinstance(item.prompt, str) else json.dumps(item.prompt)
             if text not in prompts:

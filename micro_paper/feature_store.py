@@ -133,9 +133,10 @@ class FeatureStore:
         n = len(keys)
         responses, both, first = table([k.chosen for k in keys] + [k.rejected for k in keys])
         prompts, prompt, _ = table([k.prompt for k in keys])
-        contexts = context = None
+        contexts = context = criteria = criterion = None
         if n and keys[0].context is not None:
             contexts, context, _ = table([k.context for k in keys])
+            criteria, criterion, _ = table([k.criterion for k in keys])
         texts = [*dataset["chosen"][:], *dataset["rejected"][:]]
         return Pairs(
             responses=responses,
@@ -145,6 +146,8 @@ class FeatureStore:
             prompt=prompt,
             contexts=contexts,
             context=context,
+            criteria=criteria,
+            criterion=criterion,
             lengths=torch.tensor([float(len(texts[i].split())) for i in first]),
             pair_id=_strings(dataset, "pair_id", n),
             prompt_id=_strings(dataset, "prompt_id", n),

@@ -17,7 +17,7 @@ from micro_paper import feature_store as files
 from micro_paper.backbone import Backbone, Group, resolve_dtype
 from micro_paper.chat_tokens import Messages
 from micro_paper.errors import InputError, suggest
-from micro_paper.feature_items import CONTEXT, PROMPT, RESPONSE, Item, collect
+from micro_paper.feature_items import CONTEXT, CRITERION, PROMPT, RESPONSE, Item, collect
 from micro_paper.feature_plan import Plan, make_plan
 from micro_paper.feature_store import FeatureStore, Index
 from micro_paper.model_files import fingerprint
@@ -48,7 +48,8 @@ class FeatureSettings:
             token.
         prompt_pooling: u(x) is the last token before the response (the paper's), or the mean over the user's
             tokens.
-        context_pooling: the same for u(x, c), or the mean over the criterion's own tokens.
+        context_pooling: the same for u(x, c), or the mean over the criterion's own tokens. (u(c), the criterion by
+            itself, is always the mean over its tokens.)
         context_position: the criterion stands in "front" of the last user message (the paper's), "behind"
             it, or in front between tags ("tagged").
         response_context: phi reads the prompt "without" the criterion (the paper's: stage 2 leaves the heads alone), or
@@ -144,7 +145,8 @@ def extract(
     store = FeatureStore(folder, address, index, {})
     if of is not None or store.missing:
         return store
-    counts = {f"{k}s": sum(i.kind == k for i in items.values()) for k in (RESPONSE, PROMPT, CONTEXT)}
+    names = {RESPONSE: "responses", PROMPT: "prompts", CONTEXT: "contexts", CRITERION: "criteria"}
+    counts = {name: sum(i.kind == kind for i in items.values()) for kind, name in names.items()}
     manifest = {
         "address": address,
         "backbone": settings.backbone,
@@ -198,11 +200,11 @@ def encode_new(
     prompt: str | Messages,
     responses: Sequence[str],
     context: str | None = None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Encode one prompt with its responses, and with a criterion where one is given, without a store.
 
     Returns:
-        phi (n, d), u(x) (q,) and u(x, c) (q,) or None; float32.
+        phi (n, d), u(x) (q,), u(x, c) (q,) or None, and u(c) (q,) or None; float32.
     """
     _check_backbone(backbone, settings)
     if isinstance(responses, str) or not all(isinstance(r, str) for r in responses):
@@ -213,11 +215,11 @@ def encode_new(
 
         base, _ = apply_context(context, prompt, settings.heads_see)
     items = [Item(RESPONSE, base, r) for r in responses] + [Item(PROMPT, prompt)]
-    items += [Item(CONTEXT, prompt, context)] if context else []
+    items += [Item(CONTEXT, prompt, context), Item(CRITERION, context)] if context else []
     plan = make_plan(items, settings, backbone)
     table = _encode(plan.groups, 0, int(plan.offsets[-1]), settings, backbone)[torch.from_numpy(plan.rows)]
     n = len(responses)
-    return table[:n], table[n], table[n + 1] if context else None
+    return table[:n], table[n], *((table[n + 1], table[n + 2]) if context else (None, None))
 
 
 def _check_backbone(backbone: Backbone | None, settings: FeatureSettings) -> None:

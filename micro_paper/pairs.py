@@ -10,7 +10,8 @@ from torch import Tensor
 
 from micro_paper.errors import InputError
 
-TABLES = ("responses", "prompts", "contexts", "lengths", "ratings")  # one row a text; all else has one a pair
+# one row a text; all else has one a pair
+TABLES = ("responses", "prompts", "contexts", "criteria", "lengths", "ratings")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Pairs:
         lengths: (m,) length of each response, in words (text) or 0 (tabular).
         pair_id, prompt_id, attribute: (n,) arrays of str.
         user_id: (n,) array of str, or None where the data names no users.
+        criteria: u(c), (r, q), one row a distinct criterion, read by itself; None where no pair states one.
+        criterion: (n,) rows of `criteria`; None together with `criteria`.
         ratings: (m, A) rating of each response by each of A attributes, nan where unknown; None where there are none.
         rating_names: the A attributes.
     """
@@ -45,6 +48,8 @@ class Pairs:
     prompt_id: np.ndarray
     attribute: np.ndarray
     user_id: np.ndarray | None = None
+    criteria: Tensor | None = None
+    criterion: Tensor | None = None
     ratings: Tensor | None = None
     rating_names: tuple[str, ...] = ()
 
@@ -56,8 +61,9 @@ class Pairs:
                 continue
             if len(value) != n:
                 raise InputError(f"{field.name} has {len(value)} rows, chosen has {n}: give one row a pair")
-        if (self.contexts is None) != (self.context is None):
-            raise InputError("contexts and context go together: give both or neither")
+        for table, rows in (("contexts", "context"), ("criteria", "criterion")):
+            if (getattr(self, table) is None) != (getattr(self, rows) is None):
+                raise InputError(f"{table} and {rows} go together: give both or neither")
         if self.ratings is not None and self.ratings.shape != (len(self.responses), len(self.rating_names)):
             raise InputError(
                 f"ratings have shape {tuple(self.ratings.shape)}: give a row a response and a column for each of "
@@ -89,6 +95,17 @@ class Pairs:
         return self.contexts[self.context]
 
     @property
+    def criterion_features(self) -> Tensor:
+        """u(c), (n, q).
+
+        Raises:
+            InputError: the pairs have no features of criteria by themselves.
+        """
+        if self.criteria is None:
+            raise InputError("these pairs have no criterion read by itself: use the context, or text features")
+        return self.criteria[self.criterion]
+
+    @property
     def length_difference(self) -> Tensor:
         """Length of the chosen response less that of the rejected one, (n,)."""
         return self.lengths[self.chosen] - self.lengths[self.rejected]
@@ -105,6 +122,7 @@ class Pairs:
             rejected=self.rejected[where],
             prompt=self.prompt[where],
             context=None if self.context is None else self.context[where],
+            criterion=None if self.criterion is None else self.criterion[where],
             pair_id=self.pair_id[rows],
             prompt_id=self.prompt_id[rows],
             attribute=self.attribute[rows],
@@ -116,7 +134,7 @@ class Pairs:
         return replace(self, chosen=self.rejected, rejected=self.chosen)
 
     def with_tables(self, **tables: Tensor) -> Pairs:
-        """Return the pairs pointing into other feature tables (responses, prompts, contexts) of the same rows."""
+        """Return the pairs pointing into other feature tables (TABLES) of the same rows."""
         return replace(self, **tables)
 
     def to(self, dtype: torch.dtype, device: str | torch.device = "cpu") -> Pairs:
@@ -127,6 +145,6 @@ class Pairs:
         }
         moved |= {
             name: None if getattr(self, name) is None else getattr(self, name).to(device)
-            for name in ("chosen", "rejected", "prompt", "context")
+            for name in ("chosen", "rejected", "prompt", "context", "criterion")
         }
         return replace(self, **moved)

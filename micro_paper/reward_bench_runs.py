@@ -47,8 +47,9 @@ def concatenate(parts: Sequence[Pairs]) -> Pairs:
     if not parts:
         raise InputError("there are no pairs to put together: give at least one set")
     tables = {"responses": ("chosen", "rejected"), "prompts": ("prompt",)}
-    if all(p.contexts is not None for p in parts):
-        tables["contexts"] = ("context",)
+    for table, pointer in (("contexts", "context"), ("criteria", "criterion")):
+        if all(getattr(p, table) is not None for p in parts):
+            tables[table] = (pointer,)
     joined: dict[str, Any] = {"contexts": None, "context": None}
     for table, pointers in tables.items():
         own = [getattr(p, table) for p in parts]

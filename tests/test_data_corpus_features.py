@@ -25,7 +25,7 @@ def row(**more: str) -> Dataset:
     ],
 )
 def test_each_feature_is_read_after_its_own_prompt(more: dict[str, str], read: tuple[str, str]) -> None:
-    ((chosen, rejected, prompt, context),) = row_items(row(**more))
+    ((chosen, rejected, prompt, context, _),) = row_items(row(**more))
     assert chosen == (RESPONSE, read[0], "a") and rejected == (RESPONSE, read[0], "b")
     assert prompt == (PROMPT, "Hurry! Why?", "") and context == (CONTEXT, read[1], "Be brief.")
 

@@ -499,14 +499,14 @@ class TestNewText:
         pairs = extract([rows()], settings, tmp_path).pairs(rows())
         row = rows()[5]
         found = Backbone.load(tiny, 2, "float32")
-        phi, u, uc = encode_new(found, settings, row["prompt"], [row["rejected"], row["chosen"]], row["context"])
+        phi, u, uc, _ = encode_new(found, settings, row["prompt"], [row["rejected"], row["chosen"]], row["context"])
         torch.testing.assert_close(phi[1] - phi[0], pairs.difference[5], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(u, pairs.prompt_features[5], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(uc, pairs.context_features[5], atol=1e-4, rtol=1e-4)
 
     def test_repeated_responses_and_no_context(self, tiny, settings):
         found = Backbone.load(tiny, 2, "float32")
-        phi, u, uc = encode_new(found, settings, "Tea?", ["Yes.", "No.", "Yes."])
+        phi, u, uc, _ = encode_new(found, settings, "Tea?", ["Yes.", "No.", "Yes."])
         assert phi.shape == (3, 32) and u.shape == (32,) and uc is None
         assert torch.equal(phi[0], phi[2]) and not torch.equal(phi[0], phi[1])
         with pytest.raises(InputError, match="list of texts"):
