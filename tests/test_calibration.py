@@ -1,64 +1,15 @@
-"""One temperature recovers what simulated logits were scaled by; scores agree with the plain metrics."""
+"""Scores before and after temperature scaling agree with the plain metrics."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import special
 
-from micro_paper import audit, calibration, metrics, plotting_audit
+from micro_paper import audit, calibration, metrics, plotting_audit, temperature
 from micro_paper.errors import InputError
 from micro_paper.worlds import load_folds
 
 QUICK = {"heads": 2, "dtype": "float64", "learning_rate": 1e-2}
-
-
-def simulated(n, temperature, seed=0):
-    """Probabilities of the side that won, whose logits are `temperature` times too large."""
-    rng = np.random.default_rng(seed)
-    z = rng.normal(0, 2, n)
-    won = rng.random(n) < special.expit(z)
-    return special.expit(temperature * np.where(won, z, -z))
-
-
-@pytest.mark.parametrize("truth", [0.4, 1.0, 3.0])
-def test_a_known_temperature_is_recovered(truth):
-    p = simulated(60_000, truth)
-    found = calibration.fit_temperature(p)
-    assert found == pytest.approx(truth, rel=0.03)
-    # No other temperature does better: the stationary point by brute force.
-    grid = found * np.linspace(0.8, 1.25, 91)
-    losses = [metrics.nll(calibration.scale(p, t)) for t in grid]
-    assert grid[int(np.argmin(losses))] == pytest.approx(found, rel=0.01)
-    assert metrics.ece(calibration.scale(p, found)) < 0.01
-
-
-def test_scaling_is_antisymmetric_and_changes_no_decision():
-    p = np.r_[0.0, 1e-300, 1e-9, 0.2, 0.5, 0.7, 1 - 1e-12, 1.0]
-    for temperature in (0.3, 1.0, 7.0):
-        q = calibration.scale(p, temperature)
-        assert np.isfinite(q).all() and np.allclose(q + calibration.scale(1 - p, temperature), 1, atol=1e-15)
-        assert np.array_equal(np.sign(q - 0.5), np.sign(p - 0.5))
-    assert np.allclose(calibration.scale(p, 1.0), p, atol=1e-14)
-    assert np.allclose(calibration.scale(np.array([0.2, 0.7]), 2.0), special.expit(special.logit([0.2, 0.7]) / 2))
-
-
-def test_extremes():
-    assert calibration.fit_temperature(np.array([0.9, 0.8])) == calibration.LEAST
-    assert calibration.fit_temperature(np.array([0.1, 0.4, 0.5])) == calibration.MOST
-    assert calibration.fit_temperature(np.array([0.5, 0.5])) == calibration.MOST
-
-
-@pytest.mark.parametrize("p", [np.array([]), np.array([0.2, 1.2]), np.array([np.nan]), np.array([[0.5]])])
-def test_what_is_no_probability_is_refused(p):
-    with pytest.raises(InputError, match="p must be one-dimensional"):
-        calibration.fit_temperature(p)
-
-
-@pytest.mark.parametrize("temperature", [0, -1.0, np.nan])
-def test_bad_temperatures_are_refused(temperature):
-    with pytest.raises(InputError, match="temperature must be > 0"):
-        calibration.scale(np.array([0.5]), temperature)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +28,8 @@ def test_scores_are_means_of_the_plain_metrics(fitted, table):
     for row in table.itertuples():
         own = [f for f in fitted if f.name == row.method]
         p = [f.method.predict_proba(f.world.test) for f in own]
-        t = [calibration.fit_temperature(f.method.predict_proba(f.world.validation)) for f in own]
-        after = np.mean([plain[row.metric](calibration.scale(q, s)) for q, s in zip(p, t, strict=True)])
+        t = [temperature.fit_temperature(f.method.predict_proba(f.world.validation)) for f in own]
+        after = np.mean([plain[row.metric](temperature.scale(q, s)) for q, s in zip(p, t, strict=True)])
         assert row.before == pytest.approx(np.mean([plain[row.metric](q) for q in p]))
         assert row.after == pytest.approx(after) and row.difference == pytest.approx(after - row.before)
         assert row.temperature == pytest.approx(np.median(t)) and row.n_runs == 3
@@ -95,7 +46,7 @@ def test_intervals_agree_with_the_plain_bootstrap(fitted):
 
 
 def test_the_ece_of_a_resample_is_the_plain_ece():
-    p, group = simulated(200, 2.0), np.arange(200)
+    p, group = np.random.default_rng(0).uniform(size=200), np.arange(200)
     weights = np.random.default_rng(1).multinomial(200, np.full(200, 1 / 200), size=3).astype(float)
     _, draws = calibration._score("ece", p, group, weights)
     expected = [metrics.ece(np.repeat(p, w.astype(int)), calibration.BINS) for w in weights]
@@ -131,7 +82,7 @@ def test_other_validation_pairs_decide_the_temperature(fitted):
     world = one[0].world
     other = {(world.name, world.fold): world.test}
     table = calibration.calibration_table(one, other, n_bootstrap=200)
-    assert table.temperature[0] == pytest.approx(calibration.fit_temperature(one[0].method.predict_proba(world.test)))
+    assert table.temperature[0] == pytest.approx(temperature.fit_temperature(one[0].method.predict_proba(world.test)))
     assert calibration.complete_validation([world], features=None) == {}
 
 
