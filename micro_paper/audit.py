@@ -23,6 +23,7 @@ from micro_paper import metrics
 from micro_paper.errors import InputError
 from micro_paper.evaluation import MACRO
 from micro_paper.methods import make
+from micro_paper.micro_plus import MicroPlus
 from micro_paper.pairs import Pairs
 from micro_paper.settings import Settings
 from micro_paper.two_stage import HeadsMethod
@@ -73,6 +74,8 @@ def regroup(method: Fit, groups: Sequence[Sequence[int]]) -> Fit:
     new.weights = GroupedWeights(method.weights, groups)
     if hasattr(method, "stage1_weights"):
         new.stage1_weights = GroupedWeights(method.stage1_weights, groups)
+    if isinstance(new, MicroPlus):  # its search would go back to the heads as they were
+        new.freeze_stage1()
     return new
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from micro_paper import metrics
 from micro_paper.errors import InputError
-from micro_paper.methods import make
+from micro_paper.methods import Factory, find
 from micro_paper.settings import Settings
 from micro_paper.worlds import World
 
@@ -50,7 +50,7 @@ class Evaluation:
         probability: method -> P(chosen preferred), (n, number of seeds).
         supervision: method -> what it sees beyond the texts.
         heads: method -> its runs' heads, for methods that have heads.
-        chosen: method -> one line a run: fold, seed, kept epoch, tau.
+        chosen: method -> one line a run: fold, seed, kept epoch, tau, and the search of a method that has one.
     """
 
     world: str
@@ -64,7 +64,7 @@ class Evaluation:
 
 def evaluate(
     worlds: Sequence[World],
-    methods: Iterable[str],
+    methods: Iterable[str] | Mapping[str, Factory],
     settings: Settings | Mapping[str, Any],
     *,
     seeds: Sequence[int],
@@ -76,7 +76,7 @@ def evaluate(
     Args:
         worlds: folds of one data set: with disjoint test prompts, or all with the same (official) test pairs, which
             then are further runs on those.
-        methods: row names of `methods.METHODS`.
+        methods: row names of `methods.METHODS`, or row name -> factory.
         settings: of every method alike.
         seeds: one run each; a seed sets the initial weights, the minibatches and the context-labelled sample.
         budget: context-labelled training pairs an attribute for stage 2; None = stage 1 only, for all methods.
@@ -97,8 +97,8 @@ def evaluate(
     result = Evaluation(worlds[0].name, pairs, list(seeds))
     starts = np.cumsum([0] + [0 if shared else len(w.test) for w in worlds])
     columns = len(seeds) * (len(worlds) if shared else 1)
-    names = list(methods)
-    for name in names:
+    factories = dict(methods) if isinstance(methods, Mapping) else {name: find(name) for name in methods}
+    for name in factories:
         result.probability[name] = np.empty((len(pairs), columns))
         result.chosen[name] = []
     for number, (world, start) in enumerate(zip(worlds, starts, strict=False)):
@@ -107,8 +107,8 @@ def evaluate(
             labelled = None if budget is None else world.contexts(budget, seed)
             run = column + (number * len(seeds) if shared else 0)
             fitted: dict[type, Any] = {}
-            for name in names:
-                method = _fit(make(name, settings, seed), world, fitted)
+            for name, factory in factories.items():
+                method = _fit(factory(settings, seed), world, fitted)
                 if labelled is not None:
                     if world.context_validation is not None:
                         method.stage2_validation = world.context_validation
@@ -174,7 +174,8 @@ def _fit(method: Any, world: World, fitted: dict[type, Any]) -> Any:
 
 def _choices(method: Any, fold: int, seed: int) -> dict[str, Any]:
     epoch = getattr(getattr(method, "history", None), "best_epoch", -1)
-    return {"fold": fold, "seed": seed, "epoch": epoch, "tau": getattr(method, "tau", np.nan)}
+    search = getattr(method, "search", [])
+    return {"fold": fold, "seed": seed, "epoch": epoch, "tau": getattr(method, "tau", np.nan), "search": search}
 
 
 def _head_run(method, world: World, seed: int, rows: np.ndarray) -> HeadRun:

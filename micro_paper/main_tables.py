@@ -22,6 +22,7 @@ __all__ = ["REST_COLUMNS", "claims", "evaluate_rows", "on_rest"]
 HEADLINE = (
     "micro",
     "micro_plus",
+    "micro_plus_budget",
     "micro_stage1",
     "single",
     "static_uniform",
@@ -34,7 +35,7 @@ HEADLINE = (
     "pca_heads",
     "oracle_attribute",
 )
-# Every fold, first seed: controls, and methods that are told who the user is.
+# Every fold, first seed: controls, baselines with micro_plus's search budget, methods that are told who the user is.
 FURTHER = (
     "hyre",
     "micro_hyre",
@@ -43,6 +44,11 @@ FURTHER = (
     "random_heads",
     "shuffled_router",
     "length",
+    "single_tuned",
+    "static_learned_tuned",
+    "shared_base_tuned",
+    "armo_tuned",
+    "criterion_fewshot_tuned",
     "lore",
     "pal",
     "vpl",
@@ -57,6 +63,7 @@ STORED = (
     "armo",
     "criterion_fewshot",
 )
+TUNED = {name.removesuffix("_tuned"): name for name in FURTHER if name.endswith("_tuned")}
 REWEIGHTED = {"hyre": "shared_base_mlp", "micro_hyre": "micro_stage1", "pca_hyre": "pca_heads"}
 
 
@@ -82,7 +89,7 @@ def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_
     `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
     and `pca_hyre` the principal directions. Columns: `few_shot.COLUMNS`.
     """
-    rows = ["micro", "micro_plus", "single", "criterion_fewshot"]
+    rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot"]
     return compare_on_rest(
         evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed, n_bootstrap=n_bootstrap
     )
@@ -98,6 +105,9 @@ def claims(
 ) -> pd.DataFrame:
     """Return the evidence of tables 2 and 3 on the claims C19 to C25, C28 and C45.
 
+    `micro` is compared with the baselines as set, `micro_plus` with those that had the same search budget where there
+    are such.
+
     Args:
         evaluations, gaps, rest: "helpsteer" and "rpr" -> from `evaluate_rows`, `differences` (reference micro) and
             `on_rest`; other keys are not read.
@@ -109,17 +119,19 @@ def claims(
     }
     rows: list[dict[str, Any]] = []
     for method, found in ours.items():
+        against = TUNED if method == "micro_plus" else {}
         for claim, like in (("C19", "helpsteer"), ("C21", "rpr")):
             for other in ("single", "shared_base", "static_uniform", "static_learned"):
-                rows.append(_ordering(claim, method, found[like], other, evaluations[like]))
+                rows.append(_ordering(claim, method, found[like], against.get(other, other), evaluations[like]))
         for name in ("helpfulness", "correctness", "coherence"):
-            line = _line(found["helpsteer"], "single", name)
+            line = _line(found["helpsteer"], single := against.get("single", "single"), name)
             if line is not None:
-                rows.append(_row("C20", method, line, f"{method} less single, {name}", evaluations["helpsteer"]))
-        rows.append(_ordering("C22", method, found["rpr"], "armo", evaluations["rpr"], kind="equivalence"))
-        rows.append(_ordering("C23", method, found["helpsteer"], "armo", evaluations["helpsteer"]))
+                rows.append(_row("C20", method, line, f"{method} less {single}, {name}", evaluations["helpsteer"]))
+        armo, few_shot = (against.get(name, name) for name in ("armo", "criterion_fewshot"))
+        rows.append(_ordering("C22", method, found["rpr"], armo, evaluations["rpr"], kind="equivalence"))
+        rows.append(_ordering("C23", method, found["helpsteer"], armo, evaluations["helpsteer"]))
         for like in ("helpsteer", "rpr"):  # a control world is no evidence
-            rows.append(_ordering("C45", method, found[like], "criterion_fewshot", evaluations[like]))
+            rows.append(_ordering("C45", method, found[like], few_shot, evaluations[like]))
         rows.append(_on_rest("C28", method, rest["rpr"], method, evaluations["rpr"]))
     for claim, like in (("C24", "helpsteer"), ("C25", "rpr")):
         rows.append(_on_rest(claim, "any", rest[like], "micro_hyre", evaluations[like]))

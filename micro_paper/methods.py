@@ -15,11 +15,19 @@ from micro_paper.baselines.lore import LoRe
 from micro_paper.baselines.pal import Pal
 from micro_paper.baselines.shared_base import SharedBase, SharedBaseMLP
 from micro_paper.baselines.static import OracleAttribute, Single, StaticLearned, StaticMaxMin, StaticUniform
+from micro_paper.baselines.tuned import (
+    ArmoTuned,
+    CriterionFewShotTuned,
+    SharedBaseTuned,
+    SingleTuned,
+    StaticLearnedTuned,
+)
 from micro_paper.baselines.vpl import Vpl
 from micro_paper.errors import InputError, suggest
+from micro_paper.micro_plus import MicroPlus, MicroPlusBudget
 from micro_paper.pairs import Pairs
 from micro_paper.settings import Settings
-from micro_paper.two_stage import MicroPlus, PromptOnly, TwoStage
+from micro_paper.two_stage import PromptOnly, TwoStage
 
 
 @runtime_checkable
@@ -45,9 +53,11 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, Callable[[Settings | Mapping[str, Any] | None, int], Method]] = {
+Factory = Callable[[Settings | Mapping[str, Any] | None, int], Method]
+METHODS: dict[str, Factory] = {
     "micro": TwoStage,
     "micro_plus": MicroPlus,
+    "micro_plus_budget": MicroPlusBudget,
     "micro_stage1": PromptOnly,
     "single": Single,
     "static_uniform": StaticUniform,
@@ -65,6 +75,11 @@ METHODS: dict[str, Callable[[Settings | Mapping[str, Any] | None, int], Method]]
     "pca_heads": PcaHeads,
     "shuffled_router": ShuffledRouter,
     "criterion_fewshot": CriterionFewShot,
+    "single_tuned": SingleTuned,
+    "static_learned_tuned": StaticLearnedTuned,
+    "shared_base_tuned": SharedBaseTuned,
+    "armo_tuned": ArmoTuned,
+    "criterion_fewshot_tuned": CriterionFewShotTuned,
     "lore": LoRe,
     "pal": Pal,
     "vpl": Vpl,
@@ -72,12 +87,17 @@ METHODS: dict[str, Callable[[Settings | Mapping[str, Any] | None, int], Method]]
 }
 
 
-def make(name: str, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> Method:
-    """Return a new, unfitted method of that row name.
+def find(name: str) -> Factory:
+    """Return the factory of that row name.
 
     Raises:
         InputError: no such row; names the nearest.
     """
     if name not in METHODS:
         raise InputError(f"unknown method {name!r}.{suggest(name, METHODS)} Known: {', '.join(METHODS)}")
-    return METHODS[name](settings, seed)
+    return METHODS[name]
+
+
+def make(name: str, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> Method:
+    """Return a new, unfitted method of that row name; see `find`."""
+    return find(name)(settings, seed)

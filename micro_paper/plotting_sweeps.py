@@ -137,3 +137,49 @@ def alpha_tau_figure(alpha: pd.DataFrame, tau: pd.DataFrame) -> Figure:
 def _short(value: float) -> str:
     """Return 0.0001 as 1e-4, and numbers from 0.01 on in full."""
     return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 0.01 else f"{value:g}"
+
+
+@styled
+def choices_figure(table: pd.DataFrame) -> Figure:
+    """Draw what each choice of `micro_plus` changes: difference in accuracy with its interval, a panel a data set.
+
+    Filled: the choice alone, over `micro`; hollow: `micro_plus` over all but this choice. Right of 0 the choice helps.
+
+    Columns: dataset, choice, compared, accuracy, accuracy_low, accuracy_high, as `ablation.choices_table` gives them.
+    """
+    _check(table, ["dataset", "choice", "compared", "accuracy", "accuracy_low", "accuracy_high"])
+    datasets, choices, kinds = (_order(table[c]) for c in ("dataset", "choice", "compared"))
+    figure = PaperFigure(figsize=(TEXT, 0.9 + 0.27 * len(choices)))
+    axes = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+    plus = method_style("micro_plus")
+    for ax, dataset in zip(axes, datasets, strict=True):
+        part = table[table.dataset == dataset]
+        for kind in kinds:
+            some = part[part.compared == kind]
+            shift = 0 if kind == kinds[0] else (-0.16 if kind == kinds[1] else 0.16)
+            at = np.array([choices.index(c) for c in some["choice"]]) + shift
+            value, low, high = (some[c].to_numpy(float) for c in ("accuracy", "accuracy_low", "accuracy_high"))
+            face = "white" if kind == kinds[-1] else plus.colour
+            ax.errorbar(
+                value,
+                at,
+                xerr=np.maximum([value - low, high - value], 0),
+                fmt=plus.marker if kind == kinds[0] else "o",
+                color=plus.colour,
+                ecolor=GREY,
+                elinewidth=1,
+                markerfacecolor=face,
+                markersize=4.5,
+            )
+        ax.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
+        ax.grid(axis="x")
+        ax.set(title=dataset, xlabel="difference in accuracy")
+    axes[0].set_yticks(range(len(choices)), [str(c).replace("_", " ") for c in choices])
+    axes[0].invert_yaxis()
+    looks = [(plus.marker, plus.colour), ("o", plus.colour), ("o", "white")]
+    handles = [
+        Line2D([], [], color=plus.colour, marker=marker, linestyle="", markerfacecolor=face, label=kind)
+        for kind, (marker, face) in zip(kinds, looks, strict=False)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure

@@ -22,6 +22,7 @@ from micro_paper.features import FeatureSettings, encode_new
 from micro_paper.mixture import Heads
 from micro_paper.router import Router
 from micro_paper.settings import Settings
+from micro_paper.temperature import scale
 from micro_paper.two_stage import Scaler, TwoStage
 
 FORMAT = 1
@@ -91,7 +92,8 @@ class Micro:
     def rank(self, prompt: str | Messages, responses: Sequence[str], context: str | None = None) -> list[Ranked]:
         """Return the responses' indices, best first, each with its mean probability of being preferred.
 
-        P(a over b) = sum_k w_k sigmoid(r_k(x, a) - r_k(x, b)) (Eq. 1); the mean is over all other responses.
+        P(a over b) = sum_k w_k sigmoid(r_k(x, a) - r_k(x, b)) (Eq. 1), at the settings' temperature; the mean is over
+        all other responses.
 
         Args:
             prompt: text, or a dialogue as chat messages.
@@ -103,6 +105,8 @@ class Micro:
         rewards, log_weights = self._score(prompt, responses, context)
         margins = rewards[:, None, :] - rewards[None, :, :]
         wins = (log_weights.exp() * margins.sigmoid()).sum(dim=-1)
+        if self.method.settings.temperature != 1:
+            wins = torch.from_numpy(scale(wins.flatten().numpy(), self.method.settings.temperature)).view_as(wins)
         wins.fill_diagonal_(0.0)
         mean = (wins.sum(dim=1) / (len(responses) - 1)).tolist()
         order = sorted(range(len(responses)), key=lambda i: (-mean[i], i))
@@ -124,11 +128,16 @@ class Micro:
                 raise InputError("context is empty: state a criterion, or leave it out")
             if not self.method.adapted:
                 raise InputError("this model was not adapted to contexts: call adapt before, or leave context out")
-        phi, u, uc = encode_new(self.backbone, self.features, prompt, list(responses), context)
-        kind, feature = ("prompts", u) if context is None else ("contexts", uc)
+        settings = self.method.settings
+        if context is None and settings.stage1_context:
+            raise InputError("the heads of this model were learnt under stated contexts: give a context")
+        phi, u, uc, c = encode_new(self.backbone, self.features, prompt, list(responses), context)
+        kind, feature = ("criteria", c) if settings.router_input == "criterion" else ("contexts", uc)
+        if context is None:
+            kind, feature = "prompts", u
         router = self.method.stage1_weights if context is None else self.method.weights
         scalers, device = self.method.scalers, self.method.heads.weight.device
-        dtype = self.method.settings.torch_dtype
+        dtype = settings.torch_dtype
         with torch.no_grad():
             rewards = self.method.heads(scalers["responses"](phi, dtype, device))
             log_weights = router(scalers[kind](feature[None], dtype, device))[0]
@@ -200,7 +209,8 @@ class Micro:
         method.weights = _router(tensors, "router.", method.settings)
         method.scalers = {
             kind: Scaler(tensors[f"scale.{kind}.mean"], tensors[f"scale.{kind}.scale"])
-            for kind in ("responses", "prompts", "contexts")
+            for kind in ("responses", "prompts", "contexts", "criteria")
+            if f"scale.{kind}.mean" in tensors
         }
         method.adapted, method.tau = described["adapted"], described["tau"]
         features = FeatureSettings(**described["features"])

@@ -15,6 +15,7 @@ from micro_paper.training import Schedule
 
 PREDICTIONS = ("probability", "reward", "log_sigmoid")
 TAU_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+ROUTER_INPUTS = ("context", "criterion")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class Settings:
         tau: temperature of Eq. 5; 0 means chosen on validation pairs from 1e-4 .. 1.
         prior, refresh, objective: see `router.Stage2`.
         stage2_learning_rate, stage2_batch_size, stage2_epochs: Algorithm 1.
-        context_scaling: scale u(x, c) by the spread of "prompt" features, or by its "own" over the stage-2 pairs.
+        router_input: what the router reads in stage 2: "context" u(x, c) (the paper), or "criterion" u(c), the
+            criterion by itself.
+        stage1_context: the router reads the same in stage 1, where every training pair then states its context.
+        context_scaling: scale u(x, c) by the spread of "prompt" features, or by its "own" over the pairs that the
+            router first reads it on. u(c) always has its own.
+        temperature: predictions become sigmoid(logit(p) / temperature); 1 leaves them as they are.
         dtype: "float32" or "float64".
         device: "cpu", "cuda", or "auto" (cuda where there is one).
     """
@@ -58,7 +64,10 @@ class Settings:
     stage2_learning_rate: float = 1e-3
     stage2_batch_size: int = 32
     stage2_epochs: int = 10
+    router_input: str = "context"
+    stage1_context: bool = False
     context_scaling: str = "prompt"
+    temperature: float = 1.0
     dtype: str = "float32"
     device: str = "cpu"
 
@@ -77,11 +86,14 @@ class Settings:
             raise InputError(f"heads must be >= 1, got {self.heads}")
         if self.tau < 0:
             raise InputError(f"tau must be > 0 (or 0 to choose it on validation), got {self.tau}")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"temperature must be > 0 and finite, got {self.temperature}")
         if self.router_hidden < 0:
             raise InputError(f"router_hidden must be >= 0, got {self.router_hidden}")
         choices = {
             "head_scale": ("raw", "unit"),
             "prediction": PREDICTIONS,
+            "router_input": ROUTER_INPUTS,
             "context_scaling": ("prompt", "own"),
             "dtype": ("float32", "float64"),
             "device": ("cpu", "cuda", "auto"),

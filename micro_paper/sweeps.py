@@ -16,7 +16,7 @@ from micro_paper.errors import InputError
 from micro_paper.evaluation import MACRO
 from micro_paper.methods import make
 from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
-from micro_paper.settings import PREDICTIONS, TAU_GRID, Settings
+from micro_paper.settings import PREDICTIONS, Settings
 from micro_paper.sweep_measures import best_head_decisions, entropy_share, macro, redundant_heads, target_entropy
 from micro_paper.worlds import World, context_budget
 
@@ -117,7 +117,7 @@ class Sweep:
         decided: cell -> 1 for each of these pairs that was decided as labelled, 1/2 for a tie, (n,). Cells:
             ("routed", method, K, budget), (selection of the best head, method, K), ("switch", switch, choice),
             and ("kept", method, K): best head by validation without the redundant ones.
-        counts: stage-1 fits and stage-2 trainings (one for each candidate tau) that it took.
+        counts: calls of `fit` and of `adapt` that it took.
     """
 
     world: str
@@ -136,9 +136,9 @@ def sweep(worlds: Sequence[World], settings: Settings | Mapping[str, Any], grid:
     """Run every sweep on one data set; run i uses fold i modulo the number of folds and `seeds[i]`.
 
     Within a run every K, alpha and method is fitted once. `micro` is adapted to every budget at every K; `micro_plus`,
-    which chooses tau anew each time, away from its own K only to 0, the smallest and the fixed budget; `random_heads`
-    only at its own K (its heads do not depend on training). Test pairs choose nothing but the heads of the rows "test
-    (oracle)".
+    which makes its choices anew each time, away from its own K only to 0, the smallest and the fixed budget;
+    `random_heads` only at its own K (its heads do not depend on training). Test pairs choose nothing but the heads of
+    the rows "test (oracle)".
 
     Raises:
         InputError: fewer than 2 runs, or the fixed budget is larger than an attribute has.
@@ -196,7 +196,7 @@ class _Run:
         for name in ("micro", "micro_plus", "random_heads"):
             light = name == "random_heads" and not own  # its heads are all that is read
             method = self._fit(name, replace(settings, epochs=1) if light else settings)
-            margins = self._best_heads(name, method)
+            self._best_heads(name, method)
             if name == "micro" and own:
                 self._alpha(method, settings.alpha)
             budgets = set() if light else {*grid.budgets, *(grid.further if own and name != "random_heads" else ())}
@@ -206,10 +206,10 @@ class _Run:
             steps = sorted(budgets) if heads == 1 else adapted(method, self.world, budgets, self.seed)
             for budget in steps:
                 if budget and heads > 1:
-                    self.found.counts["stage 2"] += 1 if method.settings.tau else len(TAU_GRID) + 1
+                    self.found.counts["stage 2"] += 1
                 self._accuracy(name, heads, budget, method.predict_proba(self.world.test))
                 if name != "random_heads" and budget in (0, grid.budget):
-                    self._redundancy(name, method, margins, budget)
+                    self._redundancy(name, method, budget)
             if name == "micro" and own:
                 self._variants(method)
 
@@ -229,23 +229,23 @@ class _Run:
         for attribute, value in (values | {MACRO: np.mean(list(values.values()))}).items():
             self._line(table, **cell, attribute=attribute, value=value)
 
-    def _best_heads(self, name: str, method) -> tuple[np.ndarray, np.ndarray]:
-        """Record the best heads and return the margins of all on validation and test pairs, (m, K) and (n, K)."""
+    def _best_heads(self, name: str, method) -> None:
         held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
         for selection in SELECTIONS:
             chooses = (test, self.world.test) if selection == SELECTIONS[0] else (held_out, self.world.validation)
             best = best_head_decisions(test, self.world.test, *chooses)
             self.decided[selection, name, test.shape[1]] = [best]
             self._by_attribute("best_heads", best, method=name, heads=test.shape[1], selection=selection)
-        return held_out, test
 
-    def _redundancy(self, name: str, method, margins: tuple[np.ndarray, np.ndarray], budget: int) -> None:
-        held_out, test = margins
+    def _redundancy(self, name: str, method, budget: int) -> None:
+        """Record which heads repeat others; those of micro_plus may be others after stage 2."""
+        held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
         repeated = redundant_heads(held_out)
-        chooses = (held_out[:, ~repeated], self.world.validation)
-        kept = best_head_decisions(test[:, ~repeated], self.world.test, *chooses)
-        self.decided["kept", name, len(repeated)] = [kept]
-        best = self.decided["validation", name, len(repeated)][0]
+        best, kept = (
+            best_head_decisions(test[:, heads], self.world.test, held_out[:, heads], self.world.validation)
+            for heads in (np.full(len(repeated), True), ~repeated)
+        )
+        self.decided.setdefault(("kept", name, len(repeated)), [kept])
         weight = method.mixture_weights(self.world.test)[:, repeated].sum(axis=1).mean()
         self._line(
             "redundancy",

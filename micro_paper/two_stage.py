@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from micro_paper.mixture import Heads, mixture_nll, stage1_loss
 from micro_paper.pairs import Pairs
 from micro_paper.router import Router, adapt_router
 from micro_paper.settings import TAU_GRID, Settings
+from micro_paper.temperature import scale
 from micro_paper.training import History, train
 
 
@@ -61,7 +62,7 @@ class HeadsMethod:
         self.heads: Heads
         self.weights: nn.Module
         self.scalers: dict[str, Scaler] = {}
-        self._tables: dict[str, tuple[Tensor, Tensor]] = {}
+        self._tables: dict[str, tuple[Tensor, Scaler, Tensor]] = {}
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Learn heads and weights from binary labels (Eq. 4).
@@ -76,19 +77,33 @@ class HeadsMethod:
         model = nn.ModuleList([self.heads, self.weights]).to(self.settings.torch_device)
         alpha = self.settings.alpha
 
+        read, where = self._stage1_input(pairs)
+
         def loss(rows: Tensor) -> Tensor:
             difference = pairs.responses[pairs.chosen[rows]] - pairs.responses[pairs.rejected[rows]]
-            return stage1_loss(self.heads(difference), self.weights(pairs.prompts[pairs.prompt[rows]]), alpha)
+            return stage1_loss(self.heads(difference), self.weights(read[where[rows]]), alpha)
 
         def validate() -> float:
-            weights = self.weights(held_out.prompts)[held_out.prompt]
-            return mixture_nll(self._margins(held_out), weights).item()
+            return mixture_nll(self._margins(held_out), self._read(self.weights, held_out, stage1=True)).item()
 
         self._train(model, loss, len(pairs), validate if len(validation) else None)
         if self.settings.head_scale == "unit":
-            with torch.no_grad():
-                self.heads.weight /= self._margins(pairs).square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
+            self._scale_heads(pairs)
         return self
+
+    def _scale_heads(self, scaled: Pairs) -> None:
+        """Give each head root-mean-square margin 1 on the pairs."""
+        with torch.no_grad():
+            self.heads.weight /= self._margins(scaled).square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
+
+    def _stage1_input(self, scaled: Pairs) -> tuple[Tensor, Tensor]:
+        """Return the table that the weights read in stage 1, and each pair's row of it, (n,)."""
+        return scaled.prompts, scaled.prompt
+
+    def _read(self, weights: nn.Module, scaled: Pairs, *, stage1: bool) -> Tensor:
+        """Return log weights (n, K), each distinct text read once."""
+        table, rows = self._stage1_input(scaled)
+        return weights(table)[rows]
 
     def _train(
         self,
@@ -137,7 +152,8 @@ class HeadsMethod:
                 p = (weights * self._margins(scaled).sigmoid()).sum(dim=-1)  # Eq. 1
             # Weights sum to 1 up to rounding only, so an exact tie of all heads is set, not summed.
             tied = (self._margins(scaled) == 0).all(dim=-1)
-            return p.masked_fill(tied, 0.5).clamp(0, 1).double().cpu().numpy()
+            p = p.masked_fill(tied, 0.5).clamp(0, 1).double().cpu().numpy()
+        return p if self.settings.temperature == 1 else scale(p, self.settings.temperature)
 
     def _make_heads(self, pairs: Pairs) -> Heads:
         d = pairs.responses.shape[1]
@@ -148,7 +164,7 @@ class HeadsMethod:
         raise NotImplementedError
 
     def _log_weights(self, scaled: Pairs) -> Tensor:
-        return self.weights(scaled.prompts)[scaled.prompt]
+        return self._read(self.weights, scaled, stage1=True)
 
     def _margins(self, scaled: Pairs) -> Tensor:
         reward = self.heads(scaled.responses)
@@ -181,17 +197,17 @@ class HeadsMethod:
     def _scaled(self, pairs: Pairs) -> Pairs:
         """Return the pairs with scaled features; the last table of each kind is kept, as splits share tables."""
         tables = {}
-        for name in ("responses", "prompts", "contexts"):
-            raw = getattr(pairs, name)
-            if raw is None:
+        for name in ("responses", "prompts", "contexts", "criteria"):
+            raw, scaler = getattr(pairs, name), self.scalers.get(name)
+            if raw is None or scaler is None:
                 continue
             seen = self._tables.get(name)
-            if seen is None or seen[0] is not raw:
+            if seen is None or seen[0] is not raw or seen[1] is not scaler:
                 if not torch.isfinite(raw).all():
                     raise InputError(f"the features of the {name} hold a non-finite value: check the feature store")
-                scaled = self.scalers[name](raw, self.settings.torch_dtype, self.settings.torch_device)
-                seen = self._tables[name] = (raw, scaled)
-            tables[name] = seen[1]
+                scaled = scaler(raw, self.settings.torch_dtype, self.settings.torch_device)
+                seen = self._tables[name] = (raw, scaler, scaled)
+            tables[name] = seen[2]
         return pairs.with_tables(**tables).to(self.settings.torch_dtype, self.settings.torch_device)
 
 
@@ -219,6 +235,7 @@ class TwoStage(HeadsMethod):
         """Go back to the router of stage 1."""
         self.weights = self.stage1_weights
         self.adapted = False
+        self.scalers = dict(self.scalers)
         self._tables = dict(self._tables)
 
     def adapt(self, context_pairs: Pairs) -> Self:
@@ -233,55 +250,91 @@ class TwoStage(HeadsMethod):
             raise InputError("stage 2 needs at least one context-labelled pair: raise the budget")
         if context_pairs.contexts is None:
             raise InputError("stage 2 needs pairs that state a context; this data set has none")
-        if self.settings.context_scaling == "own":
-            self.scalers["contexts"] = Scaler.fit(context_pairs.context_features, self.settings.standardize)
-            self._tables.pop("contexts", None)
-        stage1 = self.stage1_weights
+        if not self.settings.stage1_context:
+            self._fit_context_scaler(context_pairs)
         if self.settings.tau > 0 or self.settings.objective == "mixture":
             self.tau = self.settings.tau or 1.0
         else:
-            self.tau = self._choose_tau(stage1, context_pairs)
-        self.weights = self._adapted_router(stage1, context_pairs, self.tau)
+            self.tau = self._choose_tau(context_pairs)
+        self.weights = self._adapted_router(context_pairs, self.tau)
         self.adapted = True
         return self
 
-    def _adapted_router(self, stage1: nn.Module, context_pairs: Pairs, tau: float) -> nn.Module:
+    def _fit_scalers(self, pairs: Pairs) -> None:
+        super()._fit_scalers(pairs)
+        if self.settings.stage1_context:
+            self._fit_context_scaler(pairs)
+
+    def _fit_context_scaler(self, pairs: Pairs) -> None:
+        """Fit the scale of what the router reads of a context, where it is not that of prompts."""
+        on = self.settings.standardize
+        if self.settings.router_input == "criterion":
+            table, rows = self._context_input(pairs)
+            self.scalers["criteria"] = Scaler.fit(table[rows], on)
+        elif self.settings.context_scaling == "own":
+            self.scalers["contexts"] = Scaler.fit(pairs.context_features, on)
+
+    def _context_input(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Return the table that the router reads of contexts, and each pair's row of it.
+
+        Raises:
+            InputError: the pairs state no context.
+        """
+        if self.settings.router_input == "criterion":
+            table, rows = pairs.criteria, pairs.criterion
+        else:
+            table, rows = pairs.contexts, pairs.context
+        if table is None:
+            raise InputError(f"the router reads the {self.settings.router_input}, but these pairs state none")
+        return table, rows
+
+    def _stage1_input(self, scaled: Pairs) -> tuple[Tensor, Tensor]:
+        return self._context_input(scaled) if self.settings.stage1_context else super()._stage1_input(scaled)
+
+    def _read(self, weights: nn.Module, scaled: Pairs, *, stage1: bool) -> Tensor:
+        if stage1:
+            return super()._read(weights, scaled, stage1=True)
+        table, rows = self._context_input(scaled)
+        return weights(table)[rows]
+
+    def _adapted_router(self, context_pairs: Pairs, tau: float) -> nn.Module:
         scaled = self._scaled(context_pairs)
-        if scaled.contexts.shape[1] != scaled.prompts.shape[1]:
+        table, rows = self._context_input(scaled)
+        if table.shape[1] != (width := self._stage1_input(scaled)[0].shape[1]):
             raise InputError(
-                f"context features have {scaled.contexts.shape[1]} columns, prompt features "
-                f"{scaled.prompts.shape[1]}: one router reads both, so give them the same columns"
+                f"context features have {table.shape[1]} columns, prompt features {width}: one router reads both, so "
+                "give them the same columns"
             )
-        router = copy.deepcopy(stage1)
+        router = copy.deepcopy(self.stage1_weights)
         with torch.no_grad():
             margins = self._margins(scaled)
-            before = stage1(scaled.prompts)[scaled.prompt]
+            before = self._read(self.stage1_weights, scaled, stage1=True)
         adapt_router(
             router,
             margins,
-            scaled.contexts[scaled.context],
+            table[rows],
             self.settings.stage2(tau),
             torch.Generator().manual_seed(self.seed),
             stage1_log_weights=before,
         )
         return router
 
-    def _choose_tau(self, stage1: nn.Module, context_pairs: Pairs) -> float:
+    def _validation_nll(self, router: nn.Module) -> float:
+        """Return the NLL of the validation pairs of stage 2 with that router, in nats."""
+        scaled = self._scaled(self.stage2_validation)
+        with torch.no_grad():
+            return mixture_nll(self._margins(scaled), self._read(router, scaled, stage1=False)).item()
+
+    def _choose_tau(self, context_pairs: Pairs) -> float:
         validation = self.stage2_validation
         if validation is None or validation.contexts is None or not len(validation):
             raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
-        scaled = self._scaled(validation)
-        losses = {}
-        for tau in TAU_GRID:
-            router = self._adapted_router(stage1, context_pairs, tau)
-            with torch.no_grad():
-                weights = router(scaled.contexts)[scaled.context]
-                losses[tau] = mixture_nll(self._margins(scaled), weights).item()
+        losses = {tau: self._validation_nll(self._adapted_router(context_pairs, tau)) for tau in TAU_GRID}
         return min(losses, key=losses.__getitem__)
 
     def _make_weights(self, pairs: Pairs) -> nn.Module:
         return Router(
-            pairs.prompts.shape[1],
+            self._stage1_input(pairs)[0].shape[1],
             self.settings.heads,
             self.settings.router_hidden,
             self.generator("weights"),
@@ -289,22 +342,7 @@ class TwoStage(HeadsMethod):
         ).to(self.settings.torch_device)
 
     def _log_weights(self, scaled: Pairs) -> Tensor:
-        if not self.adapted:
-            return self.weights(scaled.prompts)[scaled.prompt]
-        if scaled.contexts is None:
-            raise InputError("the router was adapted to contexts, but these pairs state none")
-        return self.weights(scaled.contexts)[scaled.context]
-
-
-class MicroPlus(TwoStage):
-    """MiCRo with our choices: a weak uniformity penalty, and epoch and tau chosen on validation pairs."""
-
-    supervision = "binary labels; context-labelled pairs within the budget, and of validation"
-
-    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
-        super().__init__(settings, seed)
-        epochs = max(5, self.settings.epochs)
-        self.settings = replace(self.settings, alpha=0.05, tau=0.0, epochs=epochs, early_stopping=True)
+        return self._read(self.weights, scaled, stage1=not self.adapted)
 
 
 class PromptOnly(TwoStage):

@@ -10,6 +10,7 @@ from torch import nn
 
 from micro_paper import audit, audit_runs, metrics
 from micro_paper.errors import InputError
+from micro_paper.methods import make
 from micro_paper.mixture import StaticWeights
 from micro_paper.reward_bench_runs import concatenate
 from micro_paper.two_stage import TwoStage
@@ -193,6 +194,20 @@ def test_safety_audit_on_a_data_set(monkeypatch):
     assert len(audit_runs.safety_tables(heads, effects)) == 2
     with pytest.raises(InputError, match="no validation pairs of 'safe'"):
         audit_runs.safety_audit(folds, folds, "safe", ["micro"], QUICK, seeds=[0], budget=10)
+
+
+def test_a_search_goes_on_with_the_heads_that_remain(world):
+    """micro_plus without a head: stage 2 is chosen anew, but never with the masked head or another stage 1."""
+    method = make("micro_plus", QUICK, 0).fit(world.train, world.validation)
+    masked = audit.without_heads(method, [0])
+    margins = masked.head_margins(world.test)
+    masked.adapt(world.contexts(10, 0))
+    assert np.array_equal(margins, masked.head_margins(world.test)) and margins.shape[1] == QUICK["heads"] - 1
+    assert {line["choice"] for line in masked.search} == {"targets", "temperature"}
+    assert masked.settings.temperature != 1 and not masked.settings.stage1_context
+    before = method.predict_proba(world.test)
+    method.adapt(world.contexts(10, 0)).forget_stage2()
+    assert np.array_equal(before, method.predict_proba(world.test))
 
 
 def test_no_safety_pairs_give_empty_tables():

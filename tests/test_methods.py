@@ -280,12 +280,6 @@ def test_maxmin_alternates_with_fewer_heads_than_groups(world):
     assert len(method.heads.weight) == 2 and len(method.history.train) == 4
 
 
-def test_our_settings_choose_on_validation(fitted, world):
-    plus = fitted["micro_plus"]
-    assert plus.settings.alpha == 0.05 and plus.tau in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-    assert len(plus.history.validation) == 5
-
-
 @pytest.mark.parametrize("name", ["micro", "single", "static_maxmin", "oracle_attribute", "criterion_fewshot"])
 def test_bad_pairs_are_refused(name, world):
     empty = world["train"].select(slice(0, 0))

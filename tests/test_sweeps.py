@@ -75,8 +75,8 @@ def test_every_cell_is_there_and_every_fit_is_counted(found):
     assert cells == wanted | {("random_heads", 3, b) for b in (0, 5, 10)}
     # three methods at three K, one other alpha, the single reward
     assert found.counts["stage 1"] == 2 * (9 + 1 + 1)
-    # K = 2 and 3 of micro, the same with five tau and the last training each, random heads, variants
-    assert found.counts["stage 2"] == 2 * ((2 + 3) + 6 * (2 + 3) + 2 + (2 + 1 + 2 + 1 + 1 + 2 * 2))
+    # K = 2 and 3 of micro and of micro_plus, random heads, variants
+    assert found.counts["stage 2"] == 2 * ((2 + 3) + (2 + 3) + 2 + (2 + 1 + 2 + 1 + 1 + 2 * 2))
 
 
 def test_switches_and_tau_are_direct_evaluations(worlds, found):

@@ -17,8 +17,6 @@ from micro_paper.pairs import Pairs
 from micro_paper.settings import Settings
 from micro_paper.two_stage import Scaler, TwoStage
 
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
-
 
 class Length:
     """Bradley-Terry on the difference of response lengths alone: how much of a result length explains."""
@@ -108,14 +106,15 @@ class ShuffledRouter(TwoStage):
 
     def _shuffled(self, pairs: Pairs) -> Pairs:
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(self.seed))
-        contexts = {} if pairs.context is None else {"context": pairs.context[order]}
-        return pairs.with_tables(prompt=pairs.prompt[order], **contexts)
+        rows = {name: getattr(pairs, name) for name in ("prompt", "context", "criterion")}
+        return pairs.with_tables(**{name: None if r is None else r[order] for name, r in rows.items()})
 
 
 class CriterionFewShot:
     """No stage 1: a classifier of the stated criterion, and one head a criterion fitted on the few labelled pairs."""
 
     supervision = "context-labelled pairs within the budget; those of validation choose its penalty"
+    penalties = (1e-3, 1e-2, 1e-1, 1.0)
 
     def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
         self.settings = Settings.of(settings)
@@ -133,7 +132,7 @@ class CriterionFewShot:
         if not len(context_pairs) or context_pairs.contexts is None:
             raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
         self.names = np.unique(context_pairs.attribute)
-        self.context_scaler = Scaler.fit(context_pairs.context_features, self.settings.standardize)
+        self.context_scaler = Scaler.fit(self._context(context_pairs), self.settings.standardize)
         self.classifier = None
         if len(self.names) > 1:
             self.classifier = LogisticRegression(max_iter=2000).fit(
@@ -141,18 +140,19 @@ class CriterionFewShot:
             )
         difference = self._scaled_difference(context_pairs)
         fits = {}
-        for penalty in PENALTIES:
+        for penalty in self.penalties:
             rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
             fits[penalty] = torch.stack([fit_bradley_terry(d, penalty) for d in rows])
         validation = self.stage2_validation
         if validation.contexts is None or not len(validation):
-            self.heads = fits[PENALTIES[1]]
+            self.heads = fits[self.penalties[1]]
             return self
         losses = {}
         for penalty, heads in fits.items():
             self.heads = heads
             losses[penalty] = -np.log(np.maximum(self.predict_proba(validation), 1e-300)).mean()
         self.heads = fits[min(losses, key=losses.__getitem__)]
+        self.validation_nll = min(losses.values())
         return self
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
@@ -162,8 +162,12 @@ class CriterionFewShot:
             return p[:, 0]
         return np.clip((self.classifier.predict_proba(self._scaled_context(pairs)) * p).sum(axis=1), 0, 1)
 
+    def _context(self, pairs: Pairs) -> Tensor:
+        """Return what the classifier reads, (n, q), by `settings.router_input`."""
+        return pairs.context_features if self.settings.router_input == "context" else pairs.criterion_features
+
     def _scaled_context(self, pairs: Pairs) -> np.ndarray:
-        return self.context_scaler(pairs.context_features, torch.float64, torch.device("cpu")).numpy()
+        return self.context_scaler(self._context(pairs), torch.float64, torch.device("cpu")).numpy()
 
     def _scaled_difference(self, pairs: Pairs) -> Tensor:
         return (pairs.difference.double() / self.scaler.scale).cpu()
