@@ -67,6 +67,19 @@ def test_rpr_keeps_nine_dimensions_and_counts_the_rest() -> None:
         assert row["chosen"].startswith("The moon" if row["context"] == "Prefer plain facts." else "Once")
 
 
+def test_a_prompt_has_one_id_in_every_data_set(tmp_path: Path) -> None:
+    asked = "Explain tide number 0."  # a training prompt of the fixture of rpr, there a text
+    message = [{"content": asked, "role": "user"}]
+    pair = {side: [*message, {"content": side, "role": "assistant"}] for side in ("chosen", "rejected")}
+    (tmp_path / "preference.jsonl").write_text(json.dumps(pair))
+    found = data.load_all("preference_700k", path=str(tmp_path / "preference.jsonl"))
+    assert found["prompt"][0] == message
+    rpr = data.load_all("rpr").to_pandas()
+    assert set(found["prompt_id"]) == set(rpr.loc[rpr["prompt"] == asked, "prompt_id"])
+    later = [*message, {"content": "Low", "role": "assistant"}, {"content": asked, "role": "user"}]
+    assert len({hub.prompt_key(p) for p in (asked, message, later, [{"content": asked, "role": "system"}])}) == 3
+
+
 @pytest.mark.parametrize(
     ("category", "name"),
     [

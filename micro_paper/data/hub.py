@@ -177,7 +177,7 @@ def build(name: str, path: str | None = None, max_rows: int | None = None, seed:
     found = []
     for split, official in HUB[name].splits.items():
         converted = _CONVERTERS[name](rows(name, split, path, None, max_rows, seed), skipped)
-        found += [{**row, "official": official, "prompt_id": digest(row["prompt"])} for row in converted]
+        found += [{**row, "official": official, "prompt_id": prompt_key(row["prompt"])} for row in converted]
     tested = {row["prompt_id"] for row in found if row["official"]}
     kept = [row for row in found if row["official"] or row["prompt_id"] not in tested]
     skipped["train rows with a test prompt"] = len(found) - len(kept)
@@ -187,6 +187,16 @@ def build(name: str, path: str | None = None, max_rows: int | None = None, seed:
     wide = pd.DataFrame(kept, columns=["prompt_id", "prompt", "response", *attributes, "official"])
     skipped["identical texts rated differently"] = duplicate_conflicts(wide, attributes)
     return from_ratings(wide, name, CRITERIA[name], skipped, attributes)
+
+
+def prompt_key(prompt: str | Messages) -> str:
+    """Return a prompt's id, the same for a text and for one user message of it.
+
+    Some data sets here have texts, others dialogues: what one is trained on and another tested on is told by this id.
+    """
+    if isinstance(prompt, list) and [m["role"] for m in prompt] == ["user"]:
+        prompt = prompt[0]["content"]
+    return digest(prompt)
 
 
 def _helpsteer2(source: Rows, skipped: Counter[str]) -> Rows:
