@@ -72,6 +72,7 @@ PAPER = {"profile": "paper", "backbone": claims.PAPER_BACKBONE}
         (0.90, 0.93, "rpr", PAPER, HOLDS),
         (0.925, 0.94, "rpr", PAPER, HOLDS),  # .921 is inside the interval widened by .01
         (0.935, 0.94, "rpr", PAPER, DOES_NOT),
+        (0.90, 0.93, "rpr", PAPER | {"backbone": f"{claims.PAPER_BACKBONE}@0123abc"}, HOLDS),  # its revision pinned
         (0.90, 0.93, "helpsteer2", PAPER, CANNOT),
         (0.90, 0.93, "rpr", PAPER | {"profile": "open"}, CANNOT),
         (0.90, 0.93, "rpr", PAPER | {"backbone": "smollm2"}, CANNOT),
