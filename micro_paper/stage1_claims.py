@@ -41,8 +41,8 @@ def claims(
     chosen on test as in the paper; C18 the router's information about the prompt with that of the shuffled router.
 
     Args:
-        evaluations: "helpsteer", "rpr", "stage1" -> stage-1 evaluation with the heads of HEADS kept; "control" is no
-            evidence.
+        evaluations: "helpsteer", "rpr" and, where it is neither of these, "stage1" -> stage-1 evaluation with the heads
+            of HEADS kept; "control" is no evidence.
         information: from `router_use.router_information`.
     """
     options = {"seed": seed, "n_bootstrap": n_bootstrap}
