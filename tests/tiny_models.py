@@ -60,9 +60,9 @@ def config(kind: str = "llama", **changes):
 
 
 def folder(
-    path: Path, kind: str = "llama", head: str = "causal", seed: int = 0, template: str | None = TEMPLATE
+    path: Path, kind: str = "llama", head: str = "causal", seed: int = 0, template: str | None = TEMPLATE, **changes
 ) -> str:
-    """Write a random model and its tokenizer; return the folder's name."""
+    """Write a random model and its tokenizer; return the folder's name. `changes` are of the config."""
     import transformers as hf
 
     heads = {
@@ -72,7 +72,7 @@ def folder(
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = heads[head].from_config(config(kind))
+        model = heads[head].from_config(config(kind, **changes))
         for parameter in model.parameters():  # larger than the usual start, so that attention matters
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.3)
