@@ -27,16 +27,16 @@ HEADLINE = (
     "single",
     "static_uniform",
     "static_learned",
-    "static_maxmin",
     "shared_base",
     "shared_base_mlp",
     "armo",
     "criterion_fewshot",
     "pca_heads",
-    "oracle_attribute",
 )
 # Every fold, first seed: controls, baselines with micro_plus's search budget, methods that are told who the user is.
 FURTHER = (
+    "static_maxmin",
+    "oracle_attribute",
     "hyre",
     "micro_hyre",
     "drms",

@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple[Option, ...]] = {
     "epochs": ({"epochs": 5, "early_stopping": True},),  # at least; validation pairs keep one of them
     "router_input": ({"router_input": "criterion"}, {"router_input": "context"}),
     "stage1_context": ({"stage1_context": False}, {"stage1_context": True}),
-    "alpha": ({"alpha": 0.05}, {"alpha": 0.5}, {"alpha": 0.0}),
+    "alpha": ({"alpha": 0.05}, {"alpha": 0.5}),
     "router_hidden": ({"router_hidden": 128}, {"router_hidden": 0}),
     "targets": (
         {"objective": "hedge", "tau": 0.1},

@@ -27,6 +27,7 @@ class Settings:
         alpha: weight of the uniformity penalty, Eq. 4.
         learning_rate, batch_size, epochs, warmup_ratio, weight_decay: stage 1 (AdamW, cosine).
         early_stopping: keep the epoch with the smallest validation NLL.
+        patience: with early stopping, end after so many epochs without a smaller validation NLL; 0 = run all.
         router_hidden: units of the router's hidden layer; 0 = linear (released code).
         standardize: scale features by their spread over the training texts.
         head_scale: "raw", or "unit": after stage 1 each head has root-mean-square margin 1 on the training pairs.
@@ -53,6 +54,7 @@ class Settings:
     warmup_ratio: float = 0.05
     weight_decay: float = 0.01
     early_stopping: bool = True
+    patience: int = 1
     router_hidden: int = 128
     standardize: bool = True
     head_scale: str = "raw"
@@ -72,7 +74,8 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("heads", "batch_size", "epochs", "router_hidden", "stage2_batch_size", "stage2_epochs"):
+        sizes = ("heads", "batch_size", "epochs", "patience", "router_hidden", "stage2_batch_size", "stage2_epochs")
+        for name in sizes:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise InputError(f"{name} must be a whole number, got {value!r}")
@@ -88,8 +91,9 @@ class Settings:
             raise InputError(f"tau must be > 0 (or 0 to choose it on validation), got {self.tau}")
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature must be > 0 and finite, got {self.temperature}")
-        if self.router_hidden < 0:
-            raise InputError(f"router_hidden must be >= 0, got {self.router_hidden}")
+        for name in ("router_hidden", "patience"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be >= 0, got {getattr(self, name)}")
         choices = {
             "head_scale": ("raw", "unit"),
             "prediction": PREDICTIONS,

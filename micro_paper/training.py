@@ -73,6 +73,7 @@ def train(
     generator: torch.Generator,
     *,
     validate: Callable[[], float] | None = None,
+    patience: int = 0,
     on_epoch: Callable[[int], None] | None = None,
     on_batch: Callable[[Tensor], None] | None = None,
 ) -> History:
@@ -87,6 +88,7 @@ def train(
         n: number of pairs.
         generator: order of the minibatches (on the CPU).
         validate: validation loss of the current parameters.
+        patience: stop after so many epochs in a row without a new smallest validation loss; 0 = never.
         on_epoch, on_batch: called before each epoch (with its number) and each batch (with its rows).
 
     Raises:
@@ -138,6 +140,8 @@ def train(
             if history.validation[-1] <= min(history.validation):
                 history.best_epoch = epoch
                 best = copy.deepcopy(modules.state_dict())
+            elif patience and epoch - history.best_epoch >= patience:
+                break
     if best is not None:
         modules.load_state_dict(best)
     return history

@@ -121,6 +121,7 @@ class HeadsMethod:
             self.settings.stage1_schedule(),
             self.generator("order"),
             validate=validate if self.settings.early_stopping else None,
+            patience=0 if on_epoch else self.settings.patience,  # alternating steps need not fall one after the other
             on_epoch=on_epoch,
         )
 

@@ -190,3 +190,20 @@ def test_early_stopping_keeps_the_epoch_with_the_least_validation_loss():
         validate=validate,
     )
     assert history.best_epoch == 1 and model.weight.item() == seen[1] and seen[2] != seen[1]
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 6), (1, 3), (2, 6)])
+def test_patience_ends_training_where_validation_no_longer_falls(patience, epochs):
+    model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    losses = iter([3.0, 1.0, 2.0, 0.5, 0.6, 0.7])
+    history = train(
+        model,
+        lambda rows: -model(torch.ones(len(rows), 1, dtype=torch.float64)).mean(),
+        8,
+        Schedule(epochs=6),
+        torch.Generator(),
+        validate=lambda: next(losses),
+        patience=patience,
+    )
+    assert len(history.validation) == len(history.train) == epochs
+    assert history.best_epoch == (1 if patience == 1 else 3)

@@ -16,7 +16,7 @@ from micro_paper.pairs import Pairs
 from micro_paper.settings import Settings
 
 STEP_FACTORS = (1.0, 0.125, 0.25, 0.5, 2.0, 4.0)  # of the settings' learning rate
-WEIGHT_DECAYS = (0.0, 0.1, 1.0, 10.0)
+WEIGHT_DECAYS = (0.1, 1.0, 10.0)
 EPOCHS = (5, 10, 20)  # at least; validation pairs keep one of them
 TUNED_TRIALS = len(STEP_FACTORS) + len(WEIGHT_DECAYS) + len(EPOCHS) - 1  # as many as micro_plus.TRIALS
 
