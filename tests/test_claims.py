@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -296,11 +298,11 @@ def test_a_changed_or_left_file_of_a_build_is_refused(built):
         claims.gather("open", built=True)
 
 
-def tamper(root, name, change):
+def tamper(root, name, change, profile="open"):
     """Change a published file together with its manifest line, so that only the claims' own check can find it."""
-    path = root / "results" / "open" / name
+    path = root / "results" / profile / name
     path.write_text(change(path.read_text()))
-    log = root / "results" / "open" / "manifest.jsonl"
+    log = root / "results" / profile / "manifest.jsonl"
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     for entry in entries:
         if entry["file"].endswith(f"/{name}"):
@@ -369,6 +371,44 @@ def test_verify_misses_no_claims_file(published):
 def test_the_committed_verdicts_follow_from_the_committed_evidence():
     lines, good = claims_committed.verify_published(ROOT)
     assert good, lines
+
+
+@pytest.fixture(params=sorted(path.parent.name for path in (ROOT / "results").glob("*/claims.csv")))
+def committed(request, tmp_path, monkeypatch):
+    """A checkout that holds a copy of one committed profile, as working directory; and the profile's name."""
+    for kind in ("results", "figures"):
+        shutil.copytree(ROOT / kind / request.param, tmp_path / kind / request.param)
+    for name in ("micro_paper", "profiles", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path, request.param
+
+
+def other(verdict):
+    return HOLDS if verdict != HOLDS else DOES_NOT
+
+
+def test_the_command_finds_one_changed_verdict_among_the_committed(committed, capsys):
+    root, profile = committed
+    assert main(["verify"]) == 0, capsys.readouterr().out
+    table = pd.read_csv(root / "results" / profile / "claims.csv", dtype=str).set_index("id")
+    claim = table.index[table["verdict"] != CANNOT][0]
+    tamper(root, "claims.csv", turn(claim, "verdict", other(table.at[claim, "verdict"])), profile)
+    command = [sys.executable, "-m", "micro_paper", "verify"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("[wrong]")]
+    assert done.returncode == 1 and len(wrong) == 1, done.stdout + done.stderr
+    assert f"profile {profile}, {claim}: verdict is {other(table.at[claim, 'verdict'])!r}" in wrong[0]
+
+
+def test_each_committed_verdict_is_compared(committed):
+    root, profile = committed
+    path = root / "results" / profile / "claims.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column in claims_committed.JUDGED.values():
+        table[column] = table[column].map(other)
+    table.to_csv(path, index=False)
+    assert len(claims_committed.verify(profile, root)) == 2 * len(table) == 90
 
 
 def test_verdicts_are_counted():
