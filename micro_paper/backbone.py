@@ -3,17 +3,23 @@
 A stack cut to its first `layers` layers gives the raw hidden state after the last of them. The complete stack
 (`layers=0`, or as many as the model has) keeps the final norm, as the language or reward head reads it.
 Features are standardised later in both cases.
+
+In float32 and bfloat16 the last digits of a hidden state depend on the processor. In float64 every step runs in
+float64, norms and rotary positions included, which the models' own code takes to float32: hidden states of two
+processors then differ by about 1e-13 of their size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from micro_paper.errors import InputError
 from micro_paper.model_files import fingerprint, first_line, locate, quiet
@@ -68,7 +74,7 @@ class Backbone:
         Args:
             name: "smollm2" (packaged), a folder, or a hub id, `org/model` or `org/model@revision`.
             layers: how many layers to keep from the bottom; 0 keeps all and the final norm.
-            dtype: "auto", "bfloat16" or "float32".
+            dtype: "auto", "bfloat16", "float32" or "float64" (see `resolve_dtype`).
             device: "auto" (CUDA where there is one), or any torch device.
 
         Raises:
@@ -94,9 +100,10 @@ class Backbone:
             if getattr(config, "layer_types", None):
                 config.layer_types = config.layer_types[:keep]
             try:
-                model, info = AutoModel.from_pretrained(
-                    folder, config=config, dtype=kind, attn_implementation="sdpa", output_loading_info=True
-                )
+                with _throughout(kind):
+                    model, info = AutoModel.from_pretrained(
+                        folder, config=config, dtype=kind, attn_implementation="sdpa", output_loading_info=True
+                    )
             except Exception as error:  # safetensors and transformers raise several kinds for a damaged file
                 raise _unreadable(name, folder, error) from error
         if info["missing_keys"]:
@@ -119,7 +126,8 @@ class Backbone:
                 alone); 0 = 1024 on a CPU, 16384 on CUDA.
 
         Yields:
-            rows (b,) int64 and their features (b, d) float32, both on the CPU.
+            rows (b,) int64 and their features (b, d), float64 of a float64 backbone and float32 of any other, both on
+            the CPU.
         """
         token_budget = token_budget or (16384 if self.device.type == "cuda" else 1024)
         start = 0
@@ -179,13 +187,14 @@ class Backbone:
         if past is None and use_cache:
             # Not made from the config: sliding-window layers keep all keys, their mask hides the far.
             past = DynamicCache()
-        out = self.model(
-            input_ids=ids.to(self.device),
-            attention_mask=None if mask.all() else mask.long().to(self.device),
-            position_ids=positions.to(self.device),
-            past_key_values=past,
-            use_cache=use_cache,
-        )
+        with _throughout(self.dtype):
+            out = self.model(
+                input_ids=ids.to(self.device),
+                attention_mask=None if mask.all() else mask.long().to(self.device),
+                position_ids=positions.to(self.device),
+                past_key_values=past,
+                use_cache=use_cache,
+            )
         return out.last_hidden_state, past
 
     def _check_causal(self) -> None:
@@ -209,18 +218,45 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def resolve_dtype(dtype: str = "auto", device: torch.device | None = None) -> torch.dtype:
-    """Return the dtype; "auto" is bfloat16 where the device computes in it, else float32."""
-    known = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    """Return the dtype; "auto" is bfloat16 where the device computes in it, else float32.
+
+    "float64" is slower and for few texts: what is learnt from such features is the same on every processor.
+    """
+    known = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
     if dtype in known:
         return known[dtype]
     if dtype != "auto":
-        raise InputError(f"dtype must be auto, bfloat16 or float32, got {dtype!r}")
+        raise InputError(f"dtype must be auto, {', '.join(known)}, got {dtype!r}")
     if (device or resolve_device()).type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         has = torch.cpu.get_capabilities()
         fast = any(has.get(k, False) for k in ("avx512_bf16", "amx_bf16", "amx_tile"))
     return torch.bfloat16 if fast else torch.float32
+
+
+def feature_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of the features of a backbone that computes in `dtype`: float64 stays, others are float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+class _Float64(TorchFunctionMode):
+    """Takes every request for float32 in Python code as one for float64; models ask for it by name."""
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        wide = {torch.float32: torch.float64}
+        args = [wide.get(a, a) if isinstance(a, torch.dtype) else a for a in args]
+        kwargs = {k: wide.get(v, v) if isinstance(v, torch.dtype) else v for k, v in (kwargs or {}).items()}
+        return func(*args, **kwargs)
+
+
+def _throughout(dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    """Return the context in which a model computes; of float64 it leaves no step in float32."""
+    return _Float64() if dtype == torch.float64 else contextlib.nullcontext()
 
 
 def _drop_final_norm(model: nn.Module, name: str) -> None:
@@ -251,7 +287,8 @@ def _select(cache: Any, rows: Tensor) -> Any:
 def _pool(hidden: Tensor, reads: list[tuple[int, int, np.ndarray]]) -> tuple[Tensor, Tensor]:
     """Return rows (r,) and the means (r, d) of hidden (b, t, d) over (row, batch index, positions)."""
     where = [torch.from_numpy(positions).to(hidden.device) for *_, positions in reads]
-    features = torch.stack([hidden[b, w].float().mean(0) for (_, b, _), w in zip(reads, where, strict=True)])
+    kind = feature_dtype(hidden.dtype)
+    features = torch.stack([hidden[b, w].to(kind).mean(0) for (_, b, _), w in zip(reads, where, strict=True)])
     return torch.tensor([row for row, *_ in reads]), features.cpu()
 
 

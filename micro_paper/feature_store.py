@@ -8,7 +8,7 @@ root/<address>/
 Every file is written under a draft name and renamed, so a file that exists is whole, and processes that
 share a folder only ever replace a file by the same bytes. Features computed in bfloat16 (8 bits of mantissa)
 are kept in float16 (11 bits), half the disk of float32: 3072 dimensions of 40,000 responses take 245 MB.
-Features computed in float32 are kept so. Both are read as float32.
+Features computed in float32 or float64 are kept so. Those in float64 are read as such, all others as float32.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class FeatureStore:
         return {key: self.manifest[key] for key in keys if key in self.manifest} | shards
 
     def rows(self, rows: np.ndarray) -> Tensor:
-        """Return the features (r, d), float32, of table rows (r,).
+        """Return the features (r, d) of table rows (r,): float64 where they were computed so, else float32.
 
         Raises:
             InputError: a shard is missing or damaged.
@@ -99,10 +99,10 @@ class FeatureStore:
             if len(values) != self.index.offsets[s + 1] - self.index.offsets[s]:
                 raise _damaged(shard_path(self.folder, int(s)), "a wrong number of rows")
             if out is None:
-                out = torch.empty(len(rows), values.shape[1])
+                out = torch.empty(len(rows), values.shape[1], dtype=torch.promote_types(values.dtype, torch.float32))
             where = np.flatnonzero(shard == s)
             local = torch.from_numpy(rows[where] - self.index.offsets[s])
-            out[torch.from_numpy(where)] = values[local].float()
+            out[torch.from_numpy(where)] = values[local].to(out.dtype)
         return torch.empty(0, self.manifest.get("hidden_size", 0)) if out is None else out
 
     def pairs(self, dataset: Any) -> Pairs:
@@ -197,11 +197,11 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def write_shard(folder: Path, number: int, features: Tensor, address: str, dtype: torch.dtype) -> None:
-    """Write features (r, d) that were computed in `dtype`."""
+    """Write features (r, d), float32 or float64, that were computed in `dtype`."""
     if not torch.isfinite(features).all():
         raise InputError("the backbone gave features that are not finite: try dtype=float32")
     half = dtype == torch.bfloat16 and float(features.abs().max()) < _FLOAT16_LIMIT
-    values = features.to(torch.float16 if half else torch.float32).contiguous()
+    values = (features.to(torch.float16) if half else features).contiguous()
     _write_tensors(shard_path(folder, number), {"features": values}, address, number)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from micro_paper import feature_store as files
-from micro_paper.backbone import Backbone, Group, resolve_dtype
+from micro_paper.backbone import Backbone, Group, feature_dtype, resolve_dtype
 from micro_paper.chat_tokens import Messages
 from micro_paper.errors import InputError, suggest
 from micro_paper.feature_items import CONTEXT, CRITERION, PROMPT, RESPONSE, Item, collect
@@ -33,7 +33,7 @@ _CHOICES = {
     "context_pooling": ("last", "mean", "criterion"),
     "context_position": ("front", "behind", "tagged"),
     "response_context": ("without", "with"),
-    "dtype": ("auto", "bfloat16", "float32"),
+    "dtype": ("auto", "bfloat16", "float32", "float64"),
 }
 
 
@@ -54,7 +54,8 @@ class FeatureSettings:
             it, or in front between tags ("tagged").
         response_context: phi reads the prompt "without" the criterion (the paper's: stage 2 leaves the heads alone), or
             "with" it.
-        dtype: "auto" is bfloat16 where the machine computes in it, else float32; the address holds which.
+        dtype: "auto" is bfloat16 where the machine computes in it, else float32; the address holds which. "float64" is
+            for few texts: the last digits of the others depend on the processor.
         max_tokens: prompt and response together; longer ones are cut (`ChatTokens.fit`), counted and
             reported.
         token_budget: tokens in one forward pass; 0 = 1024 on a CPU (more leaves its caches), 16384 on CUDA.
@@ -204,7 +205,8 @@ def encode_new(
     """Encode one prompt with its responses, and with a criterion where one is given, without a store.
 
     Returns:
-        phi (n, d), u(x) (q,), u(x, c) (q,) or None, and u(c) (q,) or None; float32.
+        phi (n, d), u(x) (q,), u(x, c) (q,) or None, and u(c) (q,) or None; float64 of a float64 backbone, else
+        float32.
     """
     _check_backbone(backbone, settings)
     if isinstance(responses, str) or not all(isinstance(r, str) for r in responses):
@@ -259,7 +261,7 @@ def _identity(items: Mapping[bytes, Item], settings: FeatureSettings, backbone: 
 
 def _encode(groups: Sequence[Group], start: int, stop: int, settings: FeatureSettings, backbone: Backbone) -> Tensor:
     """Return the features (stop - start, d) of the rows start to stop, which `groups` fill."""
-    table = torch.full((stop - start, backbone.hidden_size), torch.nan)
+    table = torch.full((stop - start, backbone.hidden_size), torch.nan, dtype=feature_dtype(backbone.dtype))
     for rows, values in backbone.encode(groups, settings.token_budget):
         table[rows - start] = values
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shutil
 from importlib import metadata
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from micro_paper import backbone as module
 from micro_paper import model_files
@@ -95,6 +98,40 @@ def test_the_comparison_sees_an_ignored_mask(tiny, monkeypatch):
 
     monkeypatch.setattr(Backbone, "_forward", unmasked)
     assert relative(table(found, groups(), 10_000), expected) > 1e-2
+
+
+class Kinds(TorchDispatchMode):
+    """Collects the dtypes of all results of the operations that run in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.seen |= {x.dtype for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        return out
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gpt2", "qwen2"])
+def test_no_step_of_a_float64_backbone_is_in_float32(kind, tmp_path, monkeypatch):
+    name = tiny_models.folder(tmp_path / "m", kind)
+    found = Backbone.load(name, 3, "float64", "cpu")
+    with Kinds() as kinds:
+        exact = table(found, groups(), 40)
+    assert torch.float64 in kinds.seen and torch.float32 not in kinds.seen
+    assert exact.dtype == torch.float64 and relative(table(found, groups(), 10_000), exact) < 1e-13
+    single = table(Backbone.load(name, 3, "float32", "cpu"), groups(), 40)
+    assert single.dtype == torch.float32 and 1e-9 < relative(single.double(), exact) < 1e-4
+    if kind != "gpt2":
+        d = found.model.config.hidden_size // found.model.config.num_attention_heads
+        theta = found.model.config.rope_parameters["rope_theta"]
+        expected = theta ** -(torch.arange(0, d, 2, dtype=torch.float64) / d)
+        torch.testing.assert_close(found.model.rotary_emb.inv_freq, expected, rtol=1e-15, atol=0)
+        monkeypatch.setattr(module, "_throughout", lambda _: contextlib.nullcontext())
+        with Kinds() as kinds:
+            table(found, groups(), 40)
+        assert torch.float32 in kinds.seen  # what the models' own code does, and the collector sees it
 
 
 def test_layers_are_the_models_own_hidden_states(tiny):
@@ -204,8 +241,8 @@ def test_the_fingerprint_follows_every_file(tiny, tmp_path, file):
 def test_the_automatic_dtype(monkeypatch, has, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {has: True})
     assert resolve_dtype("auto", torch.device("cpu")) == expected
-    assert resolve_dtype("float32") == torch.float32
-    with pytest.raises(InputError, match="dtype must be auto, bfloat16 or float32, got 'fp16'"):
+    assert resolve_dtype("float32") == torch.float32 and resolve_dtype("float64") == torch.float64
+    with pytest.raises(InputError, match="dtype must be auto, bfloat16, float32, float64, got 'fp16'"):
         resolve_dtype("fp16")
 
 

@@ -295,6 +295,23 @@ class TestValues:
         assert a.dtype == b.dtype == torch.float32
         assert torch.cosine_similarity(a, b).min() > 0.999
 
+    def test_float64_is_kept(self, tiny, settings, tmp_path):
+        fine = replace(settings, dtype="float64")
+        store, single = extract([rows()], fine, tmp_path), extract([rows()], settings, tmp_path)
+        assert store.address != single.address and store.report()["dtype"] == "float64"
+        assert feature_store.read_shard(store.folder, 0, store.address).dtype == torch.float64
+        a, b = store.pairs(rows()), single.pairs(rows())
+        assert a.responses.dtype == a.prompts.dtype == a.contexts.dtype == torch.float64
+        assert not torch.equal(a.responses, a.responses.float().double())
+        torch.testing.assert_close(a.responses, b.responses.double(), atol=1e-4, rtol=1e-4)
+        row = rows()[5]
+        phi, u, uc = encode_new(
+            Backbone.load(tiny, 2, "float64"), fine, row["prompt"], [row["rejected"], row["chosen"]], row["context"]
+        )
+        torch.testing.assert_close(phi[1] - phi[0], a.difference[5], atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(u, a.prompt_features[5], atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(uc, a.context_features[5], atol=1e-12, rtol=1e-12)
+
     @pytest.mark.parametrize(("value", "kind"), [(59_000.0, torch.float16), (70_000.0, torch.float32)])
     def test_large_values_do_not_overflow(self, tmp_path, value, kind):
         feature_store.write_shard(tmp_path, 0, torch.full((2, 3), value), "a", torch.bfloat16)
