@@ -126,6 +126,18 @@ def test_defaults_are_the_smoke_profile(path):
     assert {k: v for k, v in defaults.items() if k in smoke} == {k: v for k, v in smoke.items() if k in defaults}
 
 
+@pytest.mark.parametrize("path", [ROOT / "profiles" / "smoke.yaml", *COMMITTED], ids=lambda p: p.stem)
+def test_committed_outputs_are_computed_in_float64(path):
+    """Fewer digits differ between processors, and training takes such a difference to accuracies on few pairs."""
+    if path.suffix == ".yaml":
+        values = yaml.safe_load(path.read_text())
+        assert {"dtype", "train_dtype"} <= set(values)
+    else:
+        values = {name: parameter.default for name, parameter in read_parameters(path).items()}
+        assert "dtype" in values or "backbone" not in values
+    assert {values.get(name, "float64") for name in ("dtype", "train_dtype")} == {"float64"}
+
+
 PROFILES = {path.stem: path for path in sorted((ROOT / "profiles").glob("*.yaml"))}
 
 
