@@ -6,7 +6,7 @@ Features are standardised later in both cases.
 
 In float32 and bfloat16 the last digits of a hidden state depend on the processor. In float64 every step runs in
 float64, norms and rotary positions included, which the models' own code takes to float32: hidden states of two
-processors then differ by about 1e-13 of their size.
+processors then differ by less than 1e-13 of their size.
 """
 
 from __future__ import annotations
