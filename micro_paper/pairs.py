@@ -114,7 +114,7 @@ class Pairs:
         """Return the pairs at `index` (positions or a mask), sharing the feature tables."""
         if isinstance(index, Tensor):
             index = index.cpu().numpy()
-        rows = np.arange(len(self))[index]
+        rows = np.ascontiguousarray(np.arange(len(self))[index])  # torch takes no negative strides
         where = torch.from_numpy(rows).to(self.chosen.device)
         return replace(
             self,

@@ -26,7 +26,8 @@ STANDS_FOR = {
 """What the subsets of a data set stand for in RewardBench."""
 NOT_APPLICABLE = (
     "This profile has no benchmark pairs with chat, safety and reasoning sections: its data set is one corpus of "
-    "composed responses. The profile open has stand-ins for RewardBench, the profile paper has RewardBench itself."
+    "composed responses, without offensive text, so heads cannot be audited for safety (section 8) either. The profile "
+    "open has stand-ins for RewardBench and human harmlessness pairs, the profile paper has the originals."
 )
 CHAT_OF_LLMBAR = ("mt-bench", "faireval", "llmeval2")  # stored beside LLMBar, chat in RewardBench's sense
 COLUMNS = {

@@ -10,6 +10,7 @@ import pytest
 
 from micro_paper import data
 from micro_paper.data import hub, registry
+from micro_paper.data.pairs import prompt_key
 from micro_paper.errors import InputError, MissingError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -77,7 +78,7 @@ def test_a_prompt_has_one_id_in_every_data_set(tmp_path: Path) -> None:
     rpr = data.load_all("rpr").to_pandas()
     assert set(found["prompt_id"]) == set(rpr.loc[rpr["prompt"] == asked, "prompt_id"])
     later = [*message, {"content": "Low", "role": "assistant"}, {"content": asked, "role": "user"}]
-    assert len({hub.prompt_key(p) for p in (asked, message, later, [{"content": asked, "role": "system"}])}) == 3
+    assert len({prompt_key(p) for p in (asked, message, later, [{"content": asked, "role": "system"}])}) == 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from micro_paper.data.criteria import criterion
-from micro_paper.data.pairs import attribute_pairs, digest
+from micro_paper.data.pairs import attribute_pairs, digest, prompt_key
 
 COLUMNS = ("pair_id", "prompt_id", "prompt", "chosen", "rejected", "attribute", "context", "source")
 INTERNAL = ("comparison_id", "official", "use")
@@ -48,7 +48,7 @@ def from_rows(rows: Iterable[dict[str, Any]], source: str, skipped: dict[str, in
         if row["chosen"] == row["rejected"] and "features" not in row:
             counted["identical texts"] = counted.get("identical texts", 0) + 1
             continue
-        prompt_id = str(row.get("prompt_id") or digest(row["prompt"]))
+        prompt_id = str(row.get("prompt_id") or prompt_key(row["prompt"]))
         texts = sorted((row["chosen"], row["rejected"]))
         comparison = row.get("comparison_id") or digest(prompt_id, str(row.get("user_id", "")), *texts)
         pair = digest(source, comparison, row["attribute"], row["context"] or "", str(row.get("partner", "")))

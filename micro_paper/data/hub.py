@@ -21,7 +21,7 @@ import pandas as pd
 from micro_paper import paths
 from micro_paper.data.criteria import CRITERIA, PREFERENCE
 from micro_paper.data.frames import Built, Messages, duplicate_conflicts, from_ratings, from_rows, merge_turns
-from micro_paper.data.pairs import digest
+from micro_paper.data.pairs import prompt_key
 from micro_paper.data.sources import read_jsonl
 from micro_paper.errors import InputError, MissingError
 
@@ -187,16 +187,6 @@ def build(name: str, path: str | None = None, max_rows: int | None = None, seed:
     wide = pd.DataFrame(kept, columns=["prompt_id", "prompt", "response", *attributes, "official"])
     skipped["identical texts rated differently"] = duplicate_conflicts(wide, attributes)
     return from_ratings(wide, name, CRITERIA[name], skipped, attributes)
-
-
-def prompt_key(prompt: str | Messages) -> str:
-    """Return a prompt's id, the same for a text and for one user message of it.
-
-    Some data sets here have texts, others dialogues: what one is trained on and another tested on is told by this id.
-    """
-    if isinstance(prompt, list) and [m["role"] for m in prompt] == ["user"]:
-        prompt = prompt[0]["content"]
-    return digest(prompt)
 
 
 def _helpsteer2(source: Rows, skipped: Counter[str]) -> Rows:

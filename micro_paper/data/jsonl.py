@@ -22,7 +22,7 @@ import pandas as pd
 
 from micro_paper.data.criteria import PREFERENCE, criterion
 from micro_paper.data.frames import Built, from_ratings, from_rows
-from micro_paper.data.pairs import KEYS, digest
+from micro_paper.data.pairs import KEYS, prompt_key
 from micro_paper.errors import InputError, MissingError, suggest
 
 SHAPES: dict[str, tuple[str, ...]] = {
@@ -209,7 +209,7 @@ def _ids_and_prompts(numbered: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
                 if isinstance(prompt, str)
                 else [{"role": m["role"], "content": m["content"]} for m in prompt]
             )
-        key = str(row["prompt_id"]) if row.get("prompt_id") is not None else digest(prompt)
+        key = str(row["prompt_id"]) if row.get("prompt_id") is not None else prompt_key(prompt)
         known = seen.setdefault(key, (number, prompt))
         if known[1] != prompt:
             _fail(number, f"prompt_id {key!r} has another prompt than in row {known[0]}", "give each prompt its own id")

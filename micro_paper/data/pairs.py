@@ -15,6 +15,16 @@ from micro_paper.errors import InputError, suggest
 KEYS = ("prompt_id", "prompt", "response", "user_id", "response_id")
 
 
+def prompt_key(prompt: Any) -> str:
+    """Return a prompt's id, the same for a text and for one user message of it.
+
+    Some data sets have texts, others dialogues: what one is trained on and another tested on is told by this id.
+    """
+    if isinstance(prompt, list) and [message["role"] for message in prompt] == ["user"]:
+        prompt = prompt[0]["content"]
+    return digest(prompt)
+
+
 def digest(*parts: Any) -> str:
     """Return a stable id, 16 hexadecimal digits of the sha256 of the parts (each text, or JSON of anything else)."""
     texts = [p if isinstance(p, str) else json.dumps(p, sort_keys=True, ensure_ascii=False) for p in parts]
@@ -44,7 +54,7 @@ def attribute_pairs(ratings: pd.DataFrame, attributes: Sequence[str] | None = No
     frame = ratings.reset_index(drop=True)
     names = _attribute_columns(frame, attributes)
     if "prompt_id" not in frame:
-        frame = frame.assign(prompt_id=[digest(p) for p in frame["prompt"]])
+        frame = frame.assign(prompt_id=[prompt_key(p) for p in frame["prompt"]])
     users = frame["user_id"].astype(str) if "user_id" in frame else None
     key = frame["prompt_id"].astype(str)
     if users is not None:
@@ -105,7 +115,7 @@ def unanimous(pairs: pd.DataFrame, attributes: Iterable[str] | None = None) -> n
         key = pairs["comparison_id"]
     else:
         users = pairs["user_id"] if "user_id" in pairs else [""] * len(pairs)
-        prompts = pairs["prompt_id"] if "prompt_id" in pairs else [digest(p) for p in pairs["prompt"]]
+        prompts = pairs["prompt_id"] if "prompt_id" in pairs else [prompt_key(p) for p in pairs["prompt"]]
         key = pd.Series(
             [
                 digest(str(p), str(u), *sorted(t))
