@@ -18,6 +18,7 @@ from micro_paper.parameters import DEEPER_PARAMETERS, FEATURE_PARAMETERS, WORLD_
 FEATURES = "features"
 DEPENDS = {number: [FEATURES] for number in ("03", "04", "05", "06", "07", "08", "09", "12")}
 EVIDENCE = ("01", "04", "05", "06", "07", "08", "09")  # what notebook 11 judges
+LONGEST = ("06", "05", "04", "07", "09", "08")  # started first, so that no core waits for the last one
 EXTRACTED = FEATURE_PARAMETERS + DEEPER_PARAMETERS + WORLD_PARAMETERS
 
 ROOT = Path(workflow.basedir)
@@ -98,6 +99,7 @@ for STEM, CHOSEN in PARAMETERS.items():
             needed(STEM),
         output:
             f"{BUILD}/notebooks/{STEM}.ipynb",
+        priority: len(LONGEST) - LONGEST.index(STEM[:2]) if STEM[:2] in LONGEST else 0
         params:
             stem=STEM,
             parameters=json.dumps(CHOSEN),

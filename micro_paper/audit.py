@@ -66,7 +66,7 @@ def regroup(method: Fit, groups: Sequence[Sequence[int]]) -> Fit:
     if len(set(used)) != len(used) or not set(used) <= set(range(count)):
         raise InputError(f"groups must name each of the heads 0 .. {count - 1} at most once, got {groups}")
     new = copy.copy(method)
-    new._tables, new.scalers = {}, dict(method.scalers)
+    new.scalers = dict(method.scalers)
     new.settings = replace(method.settings, heads=len(groups))
     new.heads = copy.deepcopy(method.heads)
     weight = torch.stack([method.heads.weight.detach()[list(group)].mean(dim=0) for group in groups])
@@ -200,7 +200,6 @@ def fit_runs(
             world = worlds[i % len(worlds)]
             method = make(name, settings, seed).fit(world.train, world.validation)
             method.adapt(world.contexts(min(budget, largest_budget(world.train)), seed))
-            getattr(method, "_tables", {}).clear()  # scaled copies of whole feature tables
             fitted.append(Fitted(name, i, seed, world, method))
     return fitted
 

@@ -67,17 +67,21 @@ TUNED = {name.removesuffix("_tuned"): name for name in FURTHER if name.endswith(
 REWEIGHTED = {"hyre": "shared_base_mlp", "micro_hyre": "micro_stage1", "pca_hyre": "pca_heads"}
 
 
-def evaluate_rows(worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int) -> Evaluation:
+def evaluate_rows(
+    worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int, *, tuned: bool = True
+) -> Evaluation:
     """Run every row of tables 2 and 3: HEADLINE with all seeds, FURTHER and the bag of words with the first.
 
     Args:
         worlds: folds of one data set.
         budget: context-labelled pairs an attribute.
+        tuned: run the tuned baselines too.
     """
+    further = [name for name in FURTHER if tuned or name not in TUNED.values()]
     kept = set(REWEIGHTED.values())
     parts = [
         evaluate(worlds, HEADLINE, settings, seeds=seeds, budget=budget, keep_heads=kept),
-        evaluate(worlds, FURTHER, settings, seeds=list(seeds)[:1], budget=budget),
+        evaluate(worlds, further, settings, seeds=list(seeds)[:1], budget=budget),
     ]
     words = bag_of_words(worlds, settings, list(seeds)[:1])
     return merge(*parts, *([] if words is None else [words]))

@@ -21,9 +21,10 @@ from micro_paper.errors import InputError, MissingError
 from micro_paper.features import FeatureSettings, encode_new
 from micro_paper.mixture import Heads
 from micro_paper.router import Router
+from micro_paper.scaling import Scaler
 from micro_paper.settings import Settings
 from micro_paper.temperature import scale
-from micro_paper.two_stage import Scaler, TwoStage
+from micro_paper.two_stage import TwoStage
 
 FORMAT = 1
 TENSORS, SETTINGS, CARD = "micro.safetensors", "micro.json", "README.md"

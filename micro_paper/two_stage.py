@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -16,32 +15,10 @@ from micro_paper.errors import InputError
 from micro_paper.mixture import Heads, mixture_nll, stage1_loss
 from micro_paper.pairs import Pairs
 from micro_paper.router import Router, adapt_router
+from micro_paper.scaling import Scaler
 from micro_paper.settings import TAU_GRID, Settings
 from micro_paper.temperature import scale
 from micro_paper.training import History, train
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """Affine scaling of a feature table: (x - mean) / scale, each (d,); constant features keep scale 1."""
-
-    mean: Tensor
-    scale: Tensor
-
-    @classmethod
-    def fit(cls, table: Tensor, enabled: bool = True) -> Scaler:
-        """Return the scaling that gives the rows of `table` (m, d) mean 0 and standard deviation 1 (or none)."""
-        table = table.to(torch.float64)
-        if not enabled or len(table) < 2:
-            return cls(torch.zeros_like(table[0]), torch.ones_like(table[0]))
-        scale = table.std(dim=0)
-        # A spread at rounding level is no signal: dividing by it would blow noise up.
-        scale = torch.where(scale > 1e-6 * table.abs().amax(dim=0), scale, torch.ones_like(scale))
-        return cls(table.mean(dim=0), scale)
-
-    def __call__(self, table: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Return the scaled `table`, computed in float64."""
-        return ((table.to(self.mean) - self.mean) / self.scale).to(device=device, dtype=dtype)
 
 
 class HeadsMethod:
@@ -62,7 +39,6 @@ class HeadsMethod:
         self.heads: Heads
         self.weights: nn.Module
         self.scalers: dict[str, Scaler] = {}
-        self._tables: dict[str, tuple[Tensor, Scaler, Tensor]] = {}
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Learn heads and weights from binary labels (Eq. 4).
@@ -186,29 +162,20 @@ class HeadsMethod:
         return self._scaled(train_pairs), self._scaled(validation)
 
     def _fit_scalers(self, pairs: Pairs) -> None:
-        self._tables.clear()  # scaled by the fit before
         on = self.settings.standardize
-        used = torch.cat([pairs.chosen, pairs.rejected]).unique()
         self.scalers = {
-            "responses": Scaler.fit(pairs.responses[used], on),
-            "prompts": Scaler.fit(pairs.prompts[pairs.prompt.unique()], on),
+            "responses": Scaler.of_rows(pairs.responses, pairs.chosen, pairs.rejected, enabled=on),
+            "prompts": Scaler.of_rows(pairs.prompts, pairs.prompt, enabled=on),
         }
         self.scalers["contexts"] = self.scalers["prompts"]
 
     def _scaled(self, pairs: Pairs) -> Pairs:
-        """Return the pairs with scaled features; the last table of each kind is kept, as splits share tables."""
+        """Return the pairs with scaled features."""
         tables = {}
         for name in ("responses", "prompts", "contexts", "criteria"):
             raw, scaler = getattr(pairs, name), self.scalers.get(name)
-            if raw is None or scaler is None:
-                continue
-            seen = self._tables.get(name)
-            if seen is None or seen[0] is not raw or seen[1] is not scaler:
-                if not torch.isfinite(raw).all():
-                    raise InputError(f"the features of the {name} hold a non-finite value: check the feature store")
-                scaled = scaler(raw, self.settings.torch_dtype, self.settings.torch_device)
-                seen = self._tables[name] = (raw, scaler, scaled)
-            tables[name] = seen[2]
+            if raw is not None and scaler is not None:
+                tables[name] = scaler.whole(raw, name, self.settings.torch_dtype, self.settings.torch_device)
         return pairs.with_tables(**tables).to(self.settings.torch_dtype, self.settings.torch_device)
 
 
@@ -237,7 +204,6 @@ class TwoStage(HeadsMethod):
         self.weights = self.stage1_weights
         self.adapted = False
         self.scalers = dict(self.scalers)
-        self._tables = dict(self._tables)
 
     def adapt(self, context_pairs: Pairs) -> Self:
         """Run stage 2 on pairs that state their context; the heads stay as they are.

@@ -10,8 +10,8 @@ from micro_paper import metrics, synthetic
 from micro_paper.baselines.static import maxmin_weights
 from micro_paper.errors import InputError
 from micro_paper.methods import METHODS, Method, make
+from micro_paper.scaling import Scaler
 from micro_paper.settings import Settings
-from micro_paper.two_stage import Scaler
 from micro_paper.worlds import context_budget
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}

@@ -11,8 +11,10 @@ from micro_paper import evaluation as ev
 from micro_paper import synthetic
 from micro_paper.baselines.static import Single, StaticLearned
 from micro_paper.methods import METHODS
+from micro_paper.micro_plus import MicroPlus
 from micro_paper.pairs import TABLES, Pairs
-from micro_paper.two_stage import MicroPlus, Scaler, TwoStage
+from micro_paper.scaling import Scaler
+from micro_paper.two_stage import TwoStage
 from micro_paper.worlds import World, context_budget
 
 SPLITS = ("train", "validation", "test")
@@ -115,14 +117,12 @@ class Seen:
     validation: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def observe(name: str, world: World, further: Pairs, settings: dict, monkeypatch: pytest.MonkeyPatch) -> Seen:
+def observe(name: str, world: World, further: Pairs, settings: dict) -> Seen:
     """Evaluate one row as the tables do, then let the same fitted object predict further pairs."""
-    made = []
-    original = ev.make
-    with monkeypatch.context() as patch:
-        patch.setattr(ev, "make", lambda *arguments: made.append(original(*arguments)) or made[-1])
-        kept = (name,) if hasattr(METHODS[name], "head_margins") else ()
-        result = ev.evaluate([world], [name], settings, seeds=[0], budget=8, keep_heads=kept)
+    made, factory = [], METHODS[name]
+    kept = (name,) if hasattr(factory, "head_margins") else ()
+    rows = {name: lambda *arguments: made.append(factory(*arguments)) or made[-1]}
+    result = ev.evaluate([world], rows, settings, seeds=[0], budget=8, keep_heads=kept)
     (method,) = made
     validation = result.heads[name][0].validation if kept else {}
     # Tables that hold other values are other tables: the further pairs point into those of their world.
@@ -130,16 +130,16 @@ def observe(name: str, world: World, further: Pairs, settings: dict, monkeypatch
     return Seen(result.probability[name][:, 0], method.predict_proba(replace(further, **tables)), validation)
 
 
-def peeks(name: str, world: World, further: Pairs, settings: dict, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def peeks(name: str, world: World, further: Pairs, settings: dict) -> list[str]:
     """Return which of the spoiled test sets changed what they may not change; none for an honest row."""
-    honest, found = observe(name, world, further, settings, monkeypatch), []
+    honest, found = observe(name, world, further, settings), []
     for spoil, (change, expected) in SPOILED.items():
         test = change(world.test)
         splits = {split: getattr(world, split) for split in SPLITS[:2]}
         if spoil == "features":
             tables = {table: getattr(test, table) for table in TABLES}
             splits = {split: replace(pairs, **tables) for split, pairs in splits.items()}
-        seen = observe(name, replace(world, test=test, **splits), further, settings, monkeypatch)
+        seen = observe(name, replace(world, test=test, **splits), further, settings)
         same = np.abs(seen.further - honest.further).max() <= SAME
         same = same and all(np.array_equal(seen.validation[a], v) for a, v in honest.validation.items())
         if expected is not None and not (name in BY_PLACE and spoil in ("order", "fewer pairs")):
@@ -151,17 +151,17 @@ def peeks(name: str, world: World, further: Pairs, settings: dict, monkeypatch: 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", METHODS)
-def test_no_row_learns_from_test_pairs(name, kind, worlds, monkeypatch):
-    assert peeks(name, *worlds[kind], KINDS[kind], monkeypatch) == []
+def test_no_row_learns_from_test_pairs(name, kind, worlds):
+    assert peeks(name, *worlds[kind], KINDS[kind]) == []
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_each_row_does_learn_from_training_pairs(name, worlds, monkeypatch):
+def test_each_row_does_learn_from_training_pairs(name, worlds):
     """The same damage to the training pairs shows: the check above looks at something that can change."""
     world, further = worlds["labels"]
-    honest = observe(name, world, further, BASE, monkeypatch)
+    honest = observe(name, world, further, BASE)
     spoiled = replace(world, train=exchange_features(flip_some(world.train)))
-    seen = observe(name, spoiled, further, BASE, monkeypatch)
+    seen = observe(name, spoiled, further, BASE)
     assert np.abs(seen.further - honest.further).max() > 1e-6
 
 
@@ -233,7 +233,7 @@ CHEATS = {
 @pytest.mark.parametrize("cheat", CHEATS, ids=lambda cheat: cheat.__name__)
 def test_a_row_that_cheats_is_found(cheat, worlds, monkeypatch):
     monkeypatch.setitem(METHODS, "cheat", cheat)
-    assert CHEATS[cheat] in peeks("cheat", *worlds["labels"], BASE, monkeypatch)
+    assert CHEATS[cheat] in peeks("cheat", *worlds["labels"], BASE)
 
 
 @pytest.mark.parametrize("row", [TwoStage, MicroPlus])
@@ -245,9 +245,9 @@ def test_an_evaluation_that_validates_on_test_is_found(row, worlds, monkeypatch)
         ev, "_fit", lambda method, world, fitted: honest(method, replace(world, validation=world.test), fitted)
     )
     settings = BASE | {"learning_rate": 1e-3}  # slow enough that honest labels ask for a later epoch
-    assert "all labels" in peeks("row", *worlds["labels"], settings, monkeypatch)
+    assert "all labels" in peeks("row", *worlds["labels"], settings)
 
 
 def test_an_evaluation_that_draws_its_contexts_from_test_is_found(worlds, monkeypatch):
     monkeypatch.setattr(World, "contexts", lambda self, budget, seed: context_budget(self.test, budget, seed))
-    assert "some labels" in peeks("micro", *worlds["labels"], BASE, monkeypatch)
+    assert "some labels" in peeks("micro", *worlds["labels"], BASE)

@@ -14,8 +14,9 @@ from micro_paper.bradley_terry import fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.mixture import Heads
 from micro_paper.pairs import Pairs
+from micro_paper.scaling import Scaler
 from micro_paper.settings import Settings
-from micro_paper.two_stage import Scaler, TwoStage
+from micro_paper.two_stage import TwoStage
 
 
 class Length:
@@ -122,8 +123,8 @@ class CriterionFewShot:
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Keep the feature scale (no label is read) and the validation pairs that choose the penalty."""
-        used = torch.cat([train_pairs.chosen, train_pairs.rejected]).unique()
-        self.scaler = Scaler.fit(train_pairs.responses[used], self.settings.standardize)
+        rows, on = (train_pairs.chosen, train_pairs.rejected), self.settings.standardize
+        self.scaler = Scaler.of_rows(train_pairs.responses, *rows, enabled=on)
         self.stage2_validation = validation
         return self
 
