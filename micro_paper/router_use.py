@@ -18,14 +18,15 @@ def router_weights(
 ) -> pd.DataFrame:
     """Return stage-1 weights of every head on test prompts, a line a prompt and head (figure 3).
 
-    Prompts are grouped by attribute where all pairs of a prompt have the same; prompts with several are left out, or,
-    if there are no others (rated data), stand together as "several attributes". At most `per_attribute` prompts of
-    each group, in a fixed order. Columns: dataset, prompt (its number in the figure), attribute, head (1 .. K), weight.
+    A prompt is what the router reads: of one topic there may be several wordings and cues. Prompts are grouped by
+    attribute where all pairs of a prompt have the same; prompts with several are left out, or, if there are no others
+    (rated data), stand together as "several attributes". At most `per_attribute` prompts of each group, in a fixed
+    order. Columns: dataset, prompt (its number in the figure), attribute, head (1 .. K), weight.
     """
     method = make("micro_stage1", settings, seed).fit(world.train, world.validation)
-    test = pd.DataFrame({"prompt_id": world.test.prompt_id, "attribute": world.test.attribute})
+    test = pd.DataFrame({"prompt": world.test.prompt.cpu().numpy(), "attribute": world.test.attribute})
     test["row"] = np.arange(len(test))
-    prompts = test.groupby("prompt_id", sort=True).agg(
+    prompts = test.groupby("prompt", sort=True).agg(
         row=("row", "first"), attribute=("attribute", "first"), count=("attribute", "nunique")
     )
     if (prompts["count"] == 1).any():
@@ -57,7 +58,7 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
     """
     lines = []
     for world in worlds:
-        _, first = np.unique(world.test.prompt_id, return_index=True)
+        _, first = np.unique(world.test.prompt.cpu().numpy(), return_index=True)
         prompts = world.test.select(first)
         for name in ("micro_stage1", "shuffled_router"):
             for seed in seeds:
