@@ -276,6 +276,9 @@ class TestValues:
         items = front.report()["items"]
         assert items["contexts"] == 4 and len(front.pairs(single).contexts) == 2  # two criteria, two prompts
         assert len(behind.pairs(single).contexts) == 4
+        pairs = front.pairs(single)  # read in front of a prompt or alone, a criterion's own tokens see nothing else
+        torch.testing.assert_close(pairs.context_features, pairs.criterion_features, atol=1e-5, rtol=1e-4)
+        assert items["criteria"] == len(pairs.criteria) == 2
 
     def test_responses_after_another_prompt(self, settings, tmp_path):
         table = rows(contexts=False)
@@ -305,12 +308,13 @@ class TestValues:
         assert not torch.equal(a.responses, a.responses.float().double())
         torch.testing.assert_close(a.responses, b.responses.double(), atol=1e-4, rtol=1e-4)
         row = rows()[5]
-        phi, u, uc = encode_new(
+        phi, u, uc, c = encode_new(
             Backbone.load(tiny, 2, "float64"), fine, row["prompt"], [row["rejected"], row["chosen"]], row["context"]
         )
         torch.testing.assert_close(phi[1] - phi[0], a.difference[5], atol=1e-12, rtol=1e-12)
         torch.testing.assert_close(u, a.prompt_features[5], atol=1e-12, rtol=1e-12)
         torch.testing.assert_close(uc, a.context_features[5], atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(c, a.criterion_features[5], atol=1e-12, rtol=1e-12)
 
     @pytest.mark.parametrize(("value", "kind"), [(59_000.0, torch.float16), (70_000.0, torch.float32)])
     def test_large_values_do_not_overflow(self, tmp_path, value, kind):

@@ -19,6 +19,7 @@ STEP = 1.01e-4  # a stored probability is off by at most this, and on the same s
 EXACT = 2e-6  # a table has 6 digits
 BINS = 2e-3
 DRAWS = 4000
+TABLE_DRAWS = 2000  # the profiles' n_bootstrap
 # In standard errors of the value: an end of an interval is a quantile of some thousand draws there, of others here.
 # The lines of a table share their draws, so that their ends are off together.
 END, MEAN_END = 0.4, 0.1
@@ -167,7 +168,10 @@ def gap_faults(own: Recomputed, table: pd.DataFrame) -> list[str]:
         report.number(where, row.difference, values[0] - values[1], EXACT)
         drawn = own.interval(row.attribute, "accuracy", "micro", row.method)
         report.interval(where, row, drawn, 0.0)
-        report.number(f"{where} p", row.p_value, drawn[3], 0.003 + 0.08 * np.sqrt(drawn[3] * (1 - drawn[3])))
+        # p is twice the share of draws on one side: four standard errors of that share, of both sets of draws
+        side = max(row.p_value, drawn[3]) / 2
+        error = 2 * np.sqrt(side * (1 - side) * (1 / TABLE_DRAWS + 1 / DRAWS))
+        report.number(f"{where} p", row.p_value, drawn[3], 0.003 + 4 * error)
         if abs(row.p_value - 0.05) > 0.01 and (row.p_value < 0.05) != (row.low > 0 or row.high < 0):
             report.wrong.append(f"{where}: p = {row.p_value} beside the interval {row.low} to {row.high}")
     for method, part in table[table.attribute != MACRO].groupby("method"):
