@@ -113,9 +113,11 @@ def _predicted(
     """Return the runs of a method, their temperatures, and p of each run's test pairs, not scaled and scaled."""
     runs = [f for f in fitted if (f.world.name, f.name) == (dataset, name)]
     held_out = [(validation or {}).get((f.world.name, f.world.fold), f.world.validation) for f in runs]
-    temperature = [fit_temperature(f.method.predict_proba(v)) for f, v in zip(runs, held_out, strict=True)]
+    # six digits: what is calibrated already has temperature 1, and stays as it is to the last bit
+    temperature = [round(fit_temperature(f.method.predict_proba(v)), 6) for f, v in zip(runs, held_out, strict=True)]
     plain = [f.method.predict_proba(f.world.test) for f in runs]
-    return runs, temperature, {False: plain, True: [scale(p, t) for p, t in zip(plain, temperature, strict=True)]}
+    scaled = [p if t == 1 else scale(p, t) for p, t in zip(plain, temperature, strict=True)]
+    return runs, temperature, {False: plain, True: scaled}
 
 
 def _resamples(n_groups: int, rng: np.random.Generator, n: int) -> Floats:

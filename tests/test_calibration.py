@@ -36,6 +36,17 @@ def test_scores_are_means_of_the_plain_metrics(fitted, table):
         assert row.before_low <= row.before <= row.before_high and row.low <= row.difference <= row.high
 
 
+def test_what_is_calibrated_already_stays_to_the_last_bit():
+    """micro_plus has its temperature from the same pairs: no difference, of whatever sign rounding would give it."""
+    folds = load_folds("synthetic-audience", 1, synthetic_prompts=200)
+    table = calibration.calibration_table(
+        audit.fit_runs(folds, ["micro_plus"], QUICK, seeds=[0], budget=10), n_bootstrap=200
+    )
+    assert (table.temperature == 1).all()
+    changes = table[["difference", "low", "high"]].to_numpy()
+    assert (changes == 0).all() and not np.signbit(changes).any()
+
+
 def test_intervals_agree_with_the_plain_bootstrap(fitted):
     one = [f for f in fitted if f.name == "single"][:1]
     ours = calibration.calibration_table(one, n_bootstrap=4000).set_index("metric").loc["brier"]
