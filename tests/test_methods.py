@@ -18,13 +18,6 @@ QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
-def world():
-    return {
-        k: s.pairs for k, s in synthetic.draw_world("synthetic-audience", train=300, validation=60, test=80).items()
-    }
-
-
-@pytest.fixture(scope="module")
 def fitted(world):
     context = context_budget(world["train"], 20, 0)
     return {name: make(name, QUICK, 0).fit(world["train"], world["validation"]).adapt(context) for name in METHODS}
