@@ -11,8 +11,11 @@ sys.path.insert(0, workflow.basedir)
 
 from pathlib import Path
 
-from micro_paper import pipeline, provenance
-from micro_paper.parameters import DEEPER_PARAMETERS, FEATURE_PARAMETERS, WORLD_PARAMETERS, read_parameters
+from micro_paper.workflow import pipeline
+from micro_paper.workflow import provenance
+from micro_paper.features.settings import DEEPER_PARAMETERS, FEATURE_PARAMETERS
+from micro_paper.data.named import WORLD_PARAMETERS
+from micro_paper.workflow.parameters import read_parameters
 
 # What must be there before a notebook runs, by its number; everything else is independent.
 FEATURES = "features"

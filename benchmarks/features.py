@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from micro_paper.backbone import Backbone, Group
+from micro_paper.features.backbone import Backbone, Group
 
 
 def draw_groups(prompts: int, responses: int, prompt_tokens: int, response_tokens: int, seed: int = 0) -> list[Group]:

@@ -16,14 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
 
-from micro_paper import comparison, data, evaluation, formatting, stage1_claims
-from micro_paper.features import extract, pool_store
-from micro_paper.manifest import write_atomic
-from micro_paper.parameters import read_profile
+from micro_paper import data
+from micro_paper.experiments import evaluation, router_use
+from micro_paper.experiments.worlds import World, feature_settings, with_ratings
+from micro_paper.features.extract import extract, pool_store
+from micro_paper.files import write_atomic
+from micro_paper.methods.settings import Settings
 from micro_paper.paths import project_root
-from micro_paper.pipeline import features_root
-from micro_paper.settings import Settings
-from micro_paper.worlds import World, feature_settings, with_ratings
+from micro_paper.report import columns, formatting
+from micro_paper.workflow.parameters import read_profile
+from micro_paper.workflow.pipeline import features_root
 
 STAGE2 = {"bundled-helpsteer": "helpsteer", "bundled-rpr": "rpr", "bundled-rpr-balanced": "rpr"}
 STAGE1 = {"bundled-audience": "helpsteer", "bundled-topics": "helpsteer"}
@@ -71,14 +73,14 @@ def main() -> int:
         worlds = [world(name, fold, features) for fold in range(5)]
         settings = Settings.from_parameters(parameters, like)
         stage2 = name in STAGE2
-        rows = ROWS if stage2 else stage1_claims.rows_of(True)
+        rows = ROWS if stage2 else router_use.rows_of(True)
         result = evaluation.evaluate(
             worlds,
             rows,
             settings,
             seeds=SEEDS,
             budget=parameters["budget"] if stage2 else None,
-            keep_heads=() if stage2 else stage1_claims.HEADS,
+            keep_heads=() if stage2 else router_use.HEADS,
         )
         scores.append(evaluation.scores(result, n_bootstrap=2000))
         gaps.append(evaluation.differences(result, "micro" if stage2 else "micro_stage1", n_bootstrap=2000))
@@ -92,7 +94,7 @@ def main() -> int:
         write_atomic(folder / f"sealed_{slug}.csv", formatting.csv(frame))
         shown = frame[frame.attribute == "average"].drop(columns="attribute")
         page.append(f"## sealed_{slug}.csv\n\n{formatting.markdown(formatting.display_frame(shown))}\n")
-        page += [f"- `{c}`: {text}" for c, text in comparison.meanings(frame).items()] + [""]
+        page += [f"- `{c}`: {text}" for c, text in columns.meanings(frame).items()] + [""]
     write_atomic(folder / "README.md", "\n".join(page).encode())
     return 0
 

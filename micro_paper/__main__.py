@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = 2
         message = error
     except RuntimeError as error:
-        from micro_paper.run import NotebookError
+        from micro_paper.workflow.run import NotebookError
 
         if not isinstance(error, NotebookError):
             raise
@@ -70,47 +70,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(options: argparse.Namespace) -> int:
     if options.command == "run":
-        from micro_paper.run import run
+        from micro_paper.workflow.run import run
 
         path = run(options.notebook, options.profile, options.parameters, options.output, threads=options.threads)
         print(os.path.relpath(path))
     elif options.command == "refresh":
-        from micro_paper.pipeline import notebook_files
-        from micro_paper.run import refresh
+        from micro_paper.workflow.pipeline import notebook_files
+        from micro_paper.workflow.run import refresh
 
         for notebook in options.notebooks or notebook_files():
             refresh(notebook)
             print(f"executed {notebook}" if options.notebooks else f"executed {notebook.name}", flush=True)
     elif options.command == "reproduce":
-        from micro_paper import pipeline
         from micro_paper.paths import project_root
+        from micro_paper.workflow import pipeline
 
         if not options.profile:
             chosen = " and then ".join(pipeline.default_profiles(project_root()))
             print(f"No PROFILE given: making {chosen}.", flush=True)
         return pipeline.reproduce(options.profile, options.jobs, options.settings)
     elif options.command == "extract":
-        from micro_paper.pipeline import extract
+        from micro_paper.workflow.pipeline import extract
 
         names = extract(options.profile, options.shard, options.of, options.parameters)
         print(f"features of {', '.join(names) or 'no data set: none of this profile has text'}")
     elif options.command == "publish":
-        from micro_paper.pipeline import publish
+        from micro_paper.workflow.pipeline import publish
 
         files = publish(options.profile)
         print(f"published {len(files)} files to results/{options.profile} and figures/{options.profile}")
     elif options.command == "readme":
-        from micro_paper import readme
+        from micro_paper.workflow import readme
 
         readme.refresh()
     else:
-        from micro_paper import doctor
+        from micro_paper.workflow import doctor
 
         lines, good = doctor.verify() if options.command == "verify" else doctor.report()
         if options.command == "verify":
-            from micro_paper import claims_committed
+            from micro_paper.workflow import claims_files
 
-            judged, right = claims_committed.verify_published()
+            judged, right = claims_files.verify_published()
             lines, good = lines + judged, good and right
         for line in lines:
             print(line)

@@ -16,15 +16,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from micro_paper.backbone import Backbone
 from micro_paper.errors import InputError, MissingError
-from micro_paper.features import FeatureSettings, encode_new
+from micro_paper.features.backbone import Backbone
+from micro_paper.features.extract import encode_new
+from micro_paper.features.settings import FeatureSettings
+from micro_paper.methods.scaling import Scaler
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.temperature import scale
+from micro_paper.methods.two_stage import TwoStage
 from micro_paper.mixture import Heads
 from micro_paper.router import Router
-from micro_paper.scaling import Scaler
-from micro_paper.settings import Settings
-from micro_paper.temperature import scale
-from micro_paper.two_stage import TwoStage
 
 FORMAT = 1
 TENSORS, SETTINGS, CARD = "micro.safetensors", "micro.json", "README.md"

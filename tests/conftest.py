@@ -17,7 +17,7 @@ PARAMETERS = """profile: str = "smoke"  # the profile's name
 seed: int = 0  # the first seed
 scale: float = 0.5  # a factor
 limit: int | None = None  # none: all"""
-CHECK = "from micro_paper.parameters import check_parameters\n\nchosen = check_parameters(globals())"
+CHECK = "from micro_paper.workflow.parameters import check_parameters\n\nchosen = check_parameters(globals())"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def world() -> dict:
     """Pairs of each split of a small synthetic audience, with contexts; for the tests of methods."""
-    from micro_paper import synthetic
+    from micro_paper.data import synthetic
 
     drawn = synthetic.draw_world("synthetic-audience", train=300, validation=60, test=80)
     return {split: sample.pairs for split, sample in drawn.items()}

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from micro_paper import artifacts, formatting, manifest, publishing
-from micro_paper.artifacts import Artifacts
+from micro_paper import files
 from micro_paper.errors import InputError, MissingError
-from micro_paper.provenance import fingerprint
+from micro_paper.report import formatting
+from micro_paper.workflow import artifacts, manifest, publishing
+from micro_paper.workflow.artifacts import Artifacts
+from micro_paper.workflow.provenance import fingerprint
 
 COLUMNS = {"method": "row name", "attribute": "attribute", "value": "accuracy, share of pairs"}
 
@@ -146,7 +148,7 @@ def test_figure_is_deterministic_also_in_another_process(root):
     assert set(first) == {"figure_04_budget.pdf", "figure_04_budget.png"}
     code = (
         "import sys, hashlib; sys.path.insert(0, sys.argv[1]);"
-        "from test_artifacts import figure; from micro_paper.formatting import pictures;"
+        "from test_artifacts import figure; from micro_paper.report.formatting import pictures;"
         "print(*[hashlib.sha256(v).hexdigest() for v in pictures(figure()).values()])"
     )
     env = os.environ | {"PYTHONHASHSEED": "7", "SOURCE_DATE_EPOCH": "", "TZ": "Asia/Tokyo"}
@@ -154,7 +156,7 @@ def test_figure_is_deterministic_also_in_another_process(root):
     command = [sys.executable, "-c", code, str(Path(__file__).parent)]
     package = Path(artifacts.__file__).parents[1]
     said = subprocess.run(command, env=env, cwd=package, capture_output=True, text=True, check=True).stdout.split()
-    assert said == [manifest.sha256(first[f"figure_04_budget.{e}"]) for e in ("png", "pdf")]
+    assert said == [files.sha256(first[f"figure_04_budget.{e}"]) for e in ("png", "pdf")]
     assert b"CreationDate" not in first["figure_04_budget.pdf"] and b"Matplotlib" not in first["figure_04_budget.png"]
 
 
@@ -218,7 +220,7 @@ def test_manifest_line_names_everything_and_nothing_volatile(root, frame):
     )
     line = lines[0]
     assert line["notebook"] == "notebooks/05_stage2.ipynb" and line["columns"] == COLUMNS
-    assert line["sha256"] == manifest.sha256((root / "build/bundled/results/table_02_accuracy.csv").read_bytes())
+    assert line["sha256"] == files.sha256((root / "build/bundled/results/table_02_accuracy.csv").read_bytes())
     assert line["parameters"] == {"seed": 1, "n_seeds": 2} and line["hashes"]["inputs"] == {"data": "abc"}
     assert str(root) not in json.dumps(lines)
     host = json.loads((root / "build/bundled/manifest/05_stage2.host.json").read_text())
@@ -280,14 +282,14 @@ def test_two_runs_at_once_are_noticed(root, frame):
 
 def test_write_is_atomic(root, monkeypatch):
     path = root / "file"
-    manifest.write_atomic(path, b"old")
+    files.write_atomic(path, b"old")
 
     def broken(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", broken)
     with pytest.raises(OSError, match="disk full"):
-        manifest.write_atomic(path, b"new")
+        files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in root.glob(".file*")] == []
 
 

@@ -15,11 +15,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from micro_paper import backbone as module
-from micro_paper import model_files
-from micro_paper.backbone import Backbone, Group, resolve_dtype
 from micro_paper.errors import InputError, MissingError
-from micro_paper.model_files import fingerprint, packaged_folder
+from micro_paper.features import backbone as module
+from micro_paper.features import model_files
+from micro_paper.features.backbone import Backbone, Group, resolve_dtype
+from micro_paper.features.model_files import fingerprint, packaged_folder
 
 
 def groups(seed: int = 0, vocabulary: int = 200, scale: int = 1) -> list[Group]:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from micro_paper import metrics, synthetic
-from micro_paper.baselines.armo import PENALTIES, Armo, ratings_of, ridge
+from micro_paper import metrics
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
+from micro_paper.experiments.worlds import context_budget
 from micro_paper.methods import make
-from micro_paper.worlds import context_budget
+from micro_paper.methods.armo import PENALTIES, Armo, ratings_of, ridge
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 2}
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from sklearn.decomposition import PCA, TruncatedSVD
 
-from micro_paper import synthetic
-from micro_paper.baselines.drms import Drms, DrmsRandom
-from micro_paper.baselines.hyre import hyre_weights, pair_losses
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
+from micro_paper.experiments.worlds import context_budget
 from micro_paper.methods import make
-from micro_paper.worlds import context_budget
+from micro_paper.methods.drms import Drms, DrmsRandom
+from micro_paper.methods.hyre import hyre_weights, pair_losses
 
 QUICK = {"heads": 6, "dtype": "float64"}
 ROWS = pytest.mark.parametrize("method", [Drms, DrmsRandom])

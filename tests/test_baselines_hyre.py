@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import synthetic
-from micro_paper.baselines.hyre import HyRe, MicroHyRe, ensemble_probability, hyre_weights, pair_losses
-from micro_paper.baselines.shared_base import SharedBaseMLP
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
+from micro_paper.experiments.worlds import context_budget
 from micro_paper.methods import make
-from micro_paper.worlds import context_budget
+from micro_paper.methods.hyre import HyRe, MicroHyRe, ensemble_probability, hyre_weights, pair_losses
+from micro_paper.methods.shared_base import SharedBaseMLP
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
 ROWS = pytest.mark.parametrize("method", [HyRe, MicroHyRe])

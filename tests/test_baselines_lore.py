@@ -7,13 +7,14 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from micro_paper import metrics, synthetic
-from micro_paper.baselines.lore import LoRe, refit_weights
-from micro_paper.baselines.pal import Pal
-from micro_paper.baselines.static import Single
-from micro_paper.baselines.vpl import Vpl
+from micro_paper import metrics
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
-from micro_paper.methods import Method
+from micro_paper.methods.lore import LoRe, refit_weights
+from micro_paper.methods.pal import Pal
+from micro_paper.methods.static import Single
+from micro_paper.methods.table import Method
+from micro_paper.methods.vpl import Vpl
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 6}
 USER_LEVEL = (LoRe, Pal, Vpl)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import metrics, synthetic
-from micro_paper.baselines.pal import Pal, Prototypes
-from micro_paper.baselines.static import OracleAttribute, Single
+from micro_paper import metrics
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
+from micro_paper.methods.pal import Pal, Prototypes
+from micro_paper.methods.static import OracleAttribute, Single
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 4}
 

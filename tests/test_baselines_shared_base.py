@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper.baselines.shared_base import BETA, UNITS, LinearPrior, SharedBase, SharedBaseMLP, TanhPrior
 from micro_paper.bradley_terry import fit_bradley_terry
 from micro_paper.errors import InputError
-from micro_paper.worlds import context_budget
+from micro_paper.experiments.worlds import context_budget
+from micro_paper.methods.shared_base import BETA, UNITS, LinearPrior, SharedBase, SharedBaseMLP, TanhPrior
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
 BOTH = pytest.mark.parametrize("method", [SharedBase, SharedBaseMLP])

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from micro_paper import metrics, synthetic
-from micro_paper.baselines import vpl
-from micro_paper.baselines.vpl import OthersOfUser, PairSetEncoder, Vpl, kl_to_standard_normal
+from micro_paper import metrics
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
+from micro_paper.methods import vpl
+from micro_paper.methods.vpl import OthersOfUser, PairSetEncoder, Vpl, kl_to_standard_normal
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2, "epochs": 5}
 

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from micro_paper import audit, calibration, metrics, plotting_audit, temperature
+from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
-from micro_paper.worlds import load_folds
+from micro_paper.experiments import calibration, runs
+from micro_paper.experiments.worlds import load_folds
+from micro_paper.methods import temperature
+from micro_paper.report import plots_bench
 
 QUICK = {"heads": 2, "dtype": "float64", "learning_rate": 1e-2}
 
@@ -15,7 +18,7 @@ QUICK = {"heads": 2, "dtype": "float64", "learning_rate": 1e-2}
 @pytest.fixture(scope="module")
 def fitted():
     folds = load_folds("synthetic-audience", 2, synthetic_prompts=200)
-    return audit.fit_runs(folds, ["micro", "single"], QUICK, seeds=[0, 1, 2], budget=10)
+    return runs.fit_runs(folds, ["micro", "single"], QUICK, seeds=[0, 1, 2], budget=10)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_what_is_calibrated_already_stays_to_the_last_bit():
     """micro_plus has its temperature from the same pairs: no difference, of whatever sign rounding would give it."""
     folds = load_folds("synthetic-audience", 1, synthetic_prompts=200)
     table = calibration.calibration_table(
-        audit.fit_runs(folds, ["micro_plus"], QUICK, seeds=[0], budget=10), n_bootstrap=200
+        runs.fit_runs(folds, ["micro_plus"], QUICK, seeds=[0], budget=10), n_bootstrap=200
     )
     assert (table.temperature == 1).all()
     changes = table[["difference", "low", "high"]].to_numpy()
@@ -52,7 +55,7 @@ def test_intervals_agree_with_the_plain_bootstrap(fitted):
     ours = calibration.calibration_table(one, n_bootstrap=4000).set_index("metric").loc["brier"]
     test = one[0].world.test
     values = (1 - one[0].method.predict_proba(test)) ** 2
-    plain = metrics.bootstrap(values, test.prompt_id, rng=np.random.default_rng(0), n=4000)
+    plain = intervals.bootstrap(values, test.prompt_id, rng=np.random.default_rng(0), n=4000)
     assert (ours.before_low, ours.before_high) == pytest.approx((plain.low, plain.high), abs=1e-3)
 
 
@@ -73,11 +76,11 @@ def test_reliability_counts_and_draws(fitted):
     top = curve[(curve.method == "micro") & (curve.calibration == "as predicted")].iloc[0]
     own = np.minimum(((np.maximum(p, 1 - p) - 0.5) * 16).astype(int), 7) == 0
     assert top.n_pairs == own.sum() and top.value == pytest.approx((p[own] > 0.5).mean())
-    assert plotting_audit.reliability_figure(curve).axes
+    assert plots_bench.reliability_figure(curve).axes
     with pytest.raises(InputError, match="lacks the column 'value'"):
-        plotting_audit.reliability_figure(curve.drop(columns="value"))
+        plots_bench.reliability_figure(curve.drop(columns="value"))
     with pytest.raises(InputError, match="no rows"):
-        plotting_audit.reliability_figure(curve.iloc[:0])
+        plots_bench.reliability_figure(curve.iloc[:0])
     assert len(calibration.entries(calibration.calibration_table(fitted[:1], n_bootstrap=200), curve)) == 2
 
 

@@ -10,12 +10,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from micro_paper import claims, claims_committed, evidence, manifest, paper_values, plotting_claims
+from micro_paper import files
 from micro_paper.__main__ import main
-from micro_paper.artifacts import Artifacts, publish
+from micro_paper.claims import evidence, judge
 from micro_paper.errors import InputError, MissingError
-from micro_paper.metrics import Interval
+from micro_paper.intervals import Interval
+from micro_paper.paper import values as paper_values
 from micro_paper.paths import project_root
+from micro_paper.report import plots_claims
+from micro_paper.workflow import claims_files, manifest
+from micro_paper.workflow import claims_files as claims_committed
+from micro_paper.workflow.artifacts import Artifacts, publish
 
 ROOT = project_root()
 HOLDS, DOES_NOT, CANNOT = "holds", "does not", "cannot tell"
@@ -31,7 +36,7 @@ def gathered(rows, backbone="smollm2"):
 
 
 def judged(*rows, profile="open", backbone="smollm2", claim=None):
-    table = claims.judge(gathered(rows, backbone), profile).set_index("id")
+    table = judge.judge(gathered(rows, backbone), profile).set_index("id")
     return table.loc[claim or rows[0]["claim"]]
 
 
@@ -65,7 +70,7 @@ def test_each_rule(claim, kind, low, high, verdict):
     assert row.micro_plus_verdict == CANNOT and "no result of micro_plus" in row.why
 
 
-PAPER = {"profile": "paper", "backbone": claims.PAPER_BACKBONE}
+PAPER = {"profile": "paper", "backbone": judge.PAPER_BACKBONE}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ PAPER = {"profile": "paper", "backbone": claims.PAPER_BACKBONE}
         (0.90, 0.93, "rpr", PAPER, HOLDS),
         (0.925, 0.94, "rpr", PAPER, HOLDS),  # .921 is inside the interval widened by .01
         (0.935, 0.94, "rpr", PAPER, DOES_NOT),
-        (0.90, 0.93, "rpr", PAPER | {"backbone": f"{claims.PAPER_BACKBONE}@0123abc"}, HOLDS),  # its revision pinned
+        (0.90, 0.93, "rpr", PAPER | {"backbone": f"{judge.PAPER_BACKBONE}@0123abc"}, HOLDS),  # its revision pinned
         (0.90, 0.93, "helpsteer2", PAPER, CANNOT),
         (0.90, 0.93, "rpr", PAPER | {"profile": "open"}, CANNOT),
         (0.90, 0.93, "rpr", PAPER | {"backbone": "smollm2"}, CANNOT),
@@ -90,8 +95,8 @@ def test_a_printed_value_is_compared_with_its_own_data_and_backbone_only(low, hi
 
 def test_the_paper_profile_has_the_backbone_and_data_of_the_values():
     values = yaml.safe_load((ROOT / "profiles" / "paper.yaml").read_text())
-    assert values["backbone"] == claims.PAPER_BACKBONE and values["profile"] == claims.PAPER_PROFILE
-    assert {"RPR, 3B": values["rpr_like"], "HelpSteer2, 3B": values["helpsteer_like"]} == claims.PAPER_DATA
+    assert values["backbone"] == judge.PAPER_BACKBONE and values["profile"] == judge.PAPER_PROFILE
+    assert {"RPR, 3B": values["rpr_like"], "HelpSteer2, 3B": values["helpsteer_like"]} == judge.PAPER_DATA
 
 
 GOOD, BAD, OPEN = (0.1, 0.2), (-0.2, -0.1), (-0.1, 0.2)
@@ -150,12 +155,12 @@ def test_a_method_is_not_judged_by_shared_parts_alone():
 
 
 def test_every_claim_has_a_row_and_a_reason():
-    empty = pd.DataFrame(columns=[*evidence.COLUMNS, *claims.SOURCE_COLUMNS])
-    table = claims.judge(empty, "open")
-    assert list(table.columns) == list(claims.COLUMNS) and table["id"].tolist() == [f"C{i:02d}" for i in range(1, 46)]
+    empty = pd.DataFrame(columns=[*evidence.COLUMNS, *judge.SOURCE_COLUMNS])
+    table = judge.judge(empty, "open")
+    assert list(table.columns) == list(judge.COLUMNS) and table["id"].tolist() == [f"C{i:02d}" for i in range(1, 46)]
     assert (table[["verdict", "micro_plus_verdict"]] == CANNOT).all(axis=None) and (table["n_runs"] == 0).all()
     assert table["why"].str.startswith("this profile has no result on ").all()
-    assert set(claims.LACKS) == set(paper_values.claims()["needs"])
+    assert set(judge.LACKS) == set(paper_values.claims()["needs"])
     known = paper_values.claims()
     assert table[list(known.columns)].equals(known[list(known.columns)])
 
@@ -204,10 +209,10 @@ def write(path, rows, **changes):
 def test_wrong_evidence_is_refused_with_its_file(tmp_path, changes, says):
     path = tmp_path / "results" / "open" / "table_00_evidence_05.csv"
     rows = [part("C21", "ordering", *GOOD), part("C21", "ordering", *GOOD, name="the same")]
-    claims.read_evidence(write(path, rows))
+    claims_files.read_evidence(write(path, rows))
     write(path, rows, **changes)
     with pytest.raises(InputError, match=r"table_00_evidence_05.csv, row [12]: ") as error:
-        claims.gather("open", tmp_path)
+        claims_files.gather("open", tmp_path)
     assert says in str(error.value)
 
 
@@ -216,7 +221,7 @@ def test_what_is_no_evidence_table_is_refused(tmp_path, text):
     path = tmp_path / "table_00_evidence_05.csv"
     path.write_text(text)
     with pytest.raises(InputError, match="table_00_evidence_05.csv (cannot be read|must have the columns)"):
-        claims.read_evidence(path)
+        claims_files.read_evidence(path)
 
 
 @pytest.mark.parametrize("printed", ["", ".921 or so"])
@@ -224,19 +229,19 @@ def test_a_value_without_the_printed_one_is_refused(tmp_path, printed):
     path = tmp_path / "table_00_evidence_04.csv"
     write(path, [part("C10", "value", 0.9, 0.93, printed=0.921)], printed=printed)
     with pytest.raises(InputError, match="needs the printed value"):
-        claims.read_evidence(path)
+        claims_files.read_evidence(path)
 
 
 def test_smoke_judges_two_identities_and_reads_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "gather", None)
-    monkeypatch.setattr(claims, "read_evidence", None)
-    table = claims.judge(claims.found("smoke", 0, tmp_path), "smoke")
+    monkeypatch.setattr(judge, "gather", None)
+    monkeypatch.setattr(judge, "read_evidence", None)
+    table = judge.judge(claims_files.found("smoke", 0, tmp_path), "smoke")
     assert table.loc[table["verdict"] == HOLDS, "id"].tolist() == ["C04", "C05"]
     assert (table["verdict"] == table["micro_plus_verdict"]).all() and table["ours"].str.contains(
         "below 1e-6"
     ).sum() == 2
-    assert claims.judge(claims.found("smoke", 7, tmp_path), "smoke").equals(table)  # the seed shows nowhere
-    assert claims.evidence_files("smoke", tmp_path) == {}
+    assert judge.judge(claims_files.found("smoke", 7, tmp_path), "smoke").equals(table)  # the seed shows nowhere
+    assert claims_files.evidence_files("smoke", tmp_path) == {}
 
 
 EVIDENCE = [
@@ -260,29 +265,29 @@ def built(checkout, make_notebook):
 @pytest.fixture
 def published(built):
     """The same after notebook 11 and publication."""
-    out = Artifacts("open", "11_claims", {}, inputs=claims.evidence_files("open"))
-    table = claims.judge(claims.found("open", 0), "open")
-    out.frame(table, "claims", "Claims.", claims.COLUMNS)
+    out = Artifacts("open", "11_claims", {}, inputs=claims_files.evidence_files("open"))
+    table = judge.judge(claims_files.found("open", 0), "open")
+    out.frame(table, "claims", "Claims.", judge.COLUMNS)
     out.done()
     publish("open")
     return built
 
 
 def test_the_evidence_of_a_build_is_gathered(built):
-    table = claims.found("open", 0)
+    table = claims_files.found("open", 0)
     assert set(table["notebook"]) == {"05_stage2"} and set(table["backbone"]) == {"smollm2"}
-    assert len(table) == 3 and list(claims.evidence_files("open")) == ["table_00_evidence_05"]
-    row = claims.judge(table, "open").set_index("id").loc["C21"]
+    assert len(table) == 3 and list(claims_files.evidence_files("open")) == ["table_00_evidence_05"]
+    row = judge.judge(table, "open").set_index("id").loc["C21"]
     assert (row.verdict, row.micro_plus_verdict) == (HOLDS, DOES_NOT)
 
 
 def test_an_unfinished_notebook_is_named(built, make_notebook):
     make_notebook(built / "notebooks" / "06_ablations.ipynb", 'out.table(found, "00", "evidence_06", "", {})')
     with pytest.raises(MissingError, match="no evidence yet of 06_ablations"):
-        claims.gather("open", built=True)
+        claims_files.gather("open", built=True)
     Artifacts("open", "05_stage2", {})  # starts again and does not finish
     with pytest.raises(MissingError, match="05_stage2, 06_ablations"):
-        claims.gather("open", built=True)
+        claims_files.gather("open", built=True)
 
 
 def test_a_changed_or_left_file_of_a_build_is_refused(built):
@@ -291,11 +296,11 @@ def test_a_changed_or_left_file_of_a_build_is_refused(built):
     text = path.read_text()
     shutil.copy(path, folder / "table_00_evidence_07.csv")
     with pytest.raises(InputError, match="table_00_evidence_07.csv is left from an unfinished run"):
-        claims.gather("open", built=True)
+        claims_files.gather("open", built=True)
     (folder / "table_00_evidence_07.csv").unlink()
     path.write_text(text.replace("0.15", "0.16"))
     with pytest.raises(InputError, match="table_00_evidence_05.csv is left from an unfinished run, or was changed"):
-        claims.gather("open", built=True)
+        claims_files.gather("open", built=True)
 
 
 def tamper(root, name, change, profile="open"):
@@ -306,7 +311,7 @@ def tamper(root, name, change, profile="open"):
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     for entry in entries:
         if entry["file"].endswith(f"/{name}"):
-            entry["sha256"] = manifest.sha256(path.read_bytes())
+            entry["sha256"] = files.sha256(path.read_bytes())
     log.write_bytes(manifest.to_lines(entries))
 
 
@@ -363,7 +368,7 @@ def test_verify_finds_a_planted_error(published, capsys, name, change, says):
 def test_verify_misses_no_claims_file(published):
     (published / "results" / "open" / "claims.csv").unlink()
     problems = claims_committed.verify("open")
-    assert problems == ["profile open: claims.csv is missing, though there is evidence: publish again"]
+    assert problems == ["profile open: judge.csv is missing, though there is evidence: publish again"]
     (published / "results" / "open" / "table_00_evidence_05.csv").unlink()
     assert claims_committed.verify("open") == []  # a profile published before any claim was judged
 
@@ -412,17 +417,17 @@ def test_each_committed_verdict_is_compared(committed):
 
 
 def test_verdicts_are_counted():
-    table = claims.judge(gathered(EVIDENCE), "open")
+    table = judge.judge(gathered(EVIDENCE), "open")
     counted = claims_committed.counts(table).set_index("method")
     assert counted.loc["micro"].tolist() == [2, 0, 43] and counted.loc["micro_plus"].tolist() == [1, 1, 43]
 
 
 def test_the_picture_has_a_tile_for_each_verdict():
-    table = claims.judge(gathered(EVIDENCE), "open")
-    axes = plotting_claims.verdict_figure(table).axes[0]
+    table = judge.judge(gathered(EVIDENCE), "open")
+    axes = plots_claims.verdict_figure(table).axes[0]
     signs = [text.get_text() for text in axes.texts if text.get_text() in "+?\N{MINUS SIGN}"]
     assert len(axes.patches) == len(signs) == 90
     assert (signs.count("+"), signs.count("\N{MINUS SIGN}")) == (3, 1)
     assert [t.get_text() for t in axes.get_yticklabels()][:3] == ["section 3.2", "section 4.1", "section 4.2"]
     with pytest.raises(KeyError):
-        plotting_claims.verdict_figure(table.assign(verdict="perhaps"))
+        plots_claims.verdict_figure(table.assign(verdict="perhaps"))

@@ -3,11 +3,13 @@
 import pandas as pd
 import pytest
 
-from micro_paper import comparison, curves, overview, paper_values
-from micro_paper import evaluation as ev
 from micro_paper.errors import InputError
-from micro_paper.settings import Settings
-from micro_paper.worlds import load_folds
+from micro_paper.experiments import budget_curves, data_overview, evaluation
+from micro_paper.experiments.worlds import load_folds
+from micro_paper.methods.settings import Settings
+from micro_paper.paper import beside
+from micro_paper.paper import values as paper_values
+from micro_paper.report import columns
 
 
 def frames(low: float, high: float):
@@ -26,7 +28,7 @@ def frames(low: float, high: float):
     ("low", "high", "verdict"), [(0.01, 0.05, "holds"), (-0.05, -0.01, "does not"), (-0.1, 0.1, "cannot tell")]
 )
 def test_verdicts_follow_the_interval(low, high, verdict):
-    table = comparison.beside_paper(*frames(low, high), 2).set_index("method")
+    table = beside.beside_paper(*frames(low, high), 2).set_index("method")
     assert table.verdict["single"] == verdict and table.verdict["micro"] == ""
     printed = paper_values.accuracy(2).query("attribute == 'Average'").set_index("method").accuracy
     assert table.paper["single"] == printed["Single Reward"]
@@ -36,18 +38,18 @@ def test_verdicts_follow_the_interval(low, high, verdict):
 
 def test_every_paper_row_is_in_the_paper():
     names = set(paper_values.accuracy(2).method) | set(paper_values.accuracy(3).method)
-    assert set(comparison.PAPER_ROWS.values()) <= names
+    assert set(beside.PAPER_ROWS.values()) <= names
 
 
 def test_the_display_has_the_average_last_with_its_interval():
     worlds = load_folds("synthetic-rated", 1, synthetic_prompts=100)
-    result = ev.evaluate(worlds, ("single", "length"), {"dtype": "float64"}, seeds=[0], budget=5)
-    scores = ev.scores(result, n_bootstrap=200)
-    shown = comparison.accuracy_display(scores)
+    result = evaluation.evaluate(worlds, ("single", "length"), {"dtype": "float64"}, seeds=[0], budget=5)
+    scores = evaluation.scores(result, n_bootstrap=200)
+    shown = beside.accuracy_display(scores)
     assert list(shown.columns[:2]) == ["method", "supervision"] and shown.columns[-1] == "average"
     row = scores.query("method == 'length' and metric == 'accuracy' and attribute == 'average'").iloc[0]
     assert shown.set_index("method").average["length"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
-    assert set(comparison.meanings(scores)) == set(scores.columns)
+    assert set(columns.meanings(scores)) == set(scores.columns)
 
 
 def test_settings_come_from_the_parameters():
@@ -65,7 +67,7 @@ def test_settings_come_from_the_parameters():
 
 
 def test_counts_of_synthetic_data_are_those_of_the_world():
-    table = overview.counts(["synthetic-rated"], synthetic_prompts=100)
+    table = data_overview.counts(["synthetic-rated"], synthetic_prompts=100)
     world = load_folds("synthetic-rated", 1, synthetic_prompts=100)[0]
     whole = table[table.attribute == "all"].set_index("split")
     assert whole.pairs["train"] == len(world.train) and whole.prompts["test"] == len(set(world.test.prompt_id))
@@ -74,28 +76,28 @@ def test_counts_of_synthetic_data_are_those_of_the_world():
 
 
 def test_splitting_rules_are_compared(mirror):
-    table = overview.compare_splits(["summeval", "hh_rlhf_human_test"]).set_index(["dataset", "rule"])
-    assert (table.loc[(slice(None), overview.GROUPED), "shared_prompts"] == 0).all()
-    assert table.loc[("summeval", overview.FIRST_500), "shared_prompts"] > 0
-    assert ("hh_rlhf_human_test", overview.FIRST_500) not in table.index
+    table = data_overview.compare_splits(["summeval", "hh_rlhf_human_test"]).set_index(["dataset", "rule"])
+    assert (table.loc[(slice(None), data_overview.GROUPED), "shared_prompts"] == 0).all()
+    assert table.loc[("summeval", data_overview.FIRST_500), "shared_prompts"] > 0
+    assert ("hh_rlhf_human_test", data_overview.FIRST_500) not in table.index
 
 
 def test_fingerprints_change_with_the_data():
-    one = overview.fingerprints(["smoke-texts"])
-    assert one == overview.fingerprints(["smoke-texts"]) and len(one["smoke-texts"]) == 64
+    one = data_overview.fingerprints(["smoke-texts"])
+    assert one == data_overview.fingerprints(["smoke-texts"]) and len(one["smoke-texts"]) == 64
 
 
 @pytest.mark.parametrize("text", ["", "a b", "1 -2", "1.5"])
 def test_budgets_must_be_whole_numbers(text):
     with pytest.raises(InputError, match="expected whole numbers"):
-        curves.whole_numbers(text)
-    assert curves.whole_numbers("20 0, 5 5") == [0, 5, 20]
+        budget_curves.whole_numbers(text)
+    assert budget_curves.whole_numbers("20 0, 5 5") == [0, 5, 20]
 
 
 def test_significant_counts_by_hand():
     lines = [("a", 0.1, 0.01), ("b", -0.1, 0.01), ("c", 0.1, 0.2), ("average", 0.1, 0.0)]
     frame = pd.DataFrame(lines, columns=["attribute", "difference", "p_holm"]).assign(dataset="d", method="m")
-    assert comparison.significant(frame).to_dict("records") == [
+    assert beside.significant(frame).to_dict("records") == [
         {"dataset": "d", "method": "m", "above": 1, "below": 1, "open": 1}
     ]
 
@@ -103,7 +105,7 @@ def test_significant_counts_by_hand():
 def test_every_split_and_label_is_in_the_fingerprint():
     from dataclasses import replace
 
-    from micro_paper.worlds import _fingerprint, names_of
+    from micro_paper.experiments.worlds import _fingerprint, names_of
 
     world = load_folds("synthetic-rated", 1, synthetic_prompts=40)[0]
     splits = {s: getattr(world, s) for s in ("train", "validation", "test")}
@@ -115,8 +117,8 @@ def test_every_split_and_label_is_in_the_fingerprint():
 
 
 def test_conjoint_contexts_share_their_columns(mirror):
+    from micro_paper.experiments.worlds import context_budget, load_world
     from micro_paper.methods import make
-    from micro_paper.worlds import context_budget, load_world
 
     world = load_world("conjoint-taxes")
     widths = {s.contexts.shape[1] for s in (world.train, world.validation, world.test)}

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from micro_paper import curves, paper_values
 from micro_paper.errors import InputError
-from micro_paper.worlds import context_budget, largest_budget, load_folds
+from micro_paper.experiments import budget_curves
+from micro_paper.experiments.worlds import context_budget, largest_budget, load_folds
+from micro_paper.paper import values as paper_values
 
 NAMES = ["creativity and originality", "humor", "linguistic creativity", "narrative and storytelling"]
 
@@ -32,13 +33,13 @@ def accuracy_lines(names, budgets=(0, 50, 150), runs=3):
 
 def test_possible_budgets_are_those_that_every_fold_can_give(worlds):
     most = min(largest_budget(w.train) for w in worlds)
-    kept, left_out = curves.possible_budgets(worlds, [most + 1, 5, 0, most, 5])
+    kept, left_out = budget_curves.possible_budgets(worlds, [most + 1, 5, 0, most, 5])
     assert kept == [0, 5, most] and left_out == {most + 1: most}
     with pytest.raises(InputError, match=f"budget {most + 1} is larger"):
         [context_budget(w.train, most + 1, 0) for w in worlds]
-    note = curves.left_out_note({"a": {}, "b": {200: 90, 150: 90}})
+    note = budget_curves.left_out_note({"a": {}, "b": {200: 90, 150: 90}})
     assert note == " Left out: b has no budget 200, 150 (at most 90 pairs an attribute)."
-    assert curves.left_out_note({"a": {}}) == ""
+    assert budget_curves.left_out_note({"a": {}}) == ""
 
 
 def test_adapted_goes_up_from_stage_1(worlds):
@@ -51,28 +52,28 @@ def test_adapted_goes_up_from_stage_1(worlds):
             seen.append(len(pairs))
 
     count = len(set(worlds[0].train.attribute))
-    assert list(curves.adapted(Fake(), worlds[0], [5, 0, 2], 0)) == [0, 2, 5] and seen == [2 * count, 5 * count]
+    assert list(budget_curves.adapted(Fake(), worlds[0], [5, 0, 2], 0)) == [0, 2, 5] and seen == [2 * count, 5 * count]
     stage2_only = type("Stage2Only", (), {"adapt": lambda self, pairs: None})()
-    assert list(curves.adapted(stage2_only, worlds[0], [0, 2], 0)) == [2]
+    assert list(budget_curves.adapted(stage2_only, worlds[0], [0, 2], 0)) == [2]
 
 
 def test_accuracy_by_attribute_counts_ties_half(worlds):
     pairs = worlds[0].test.select(slice(0, 4))
     pairs.attribute[:] = ["b", "a", "b", "b"]
-    assert curves.accuracy_by_attribute(np.array([0.9, 0.2, 0.5, 0.4]), pairs) == {"a": 0.0, "b": 0.5}
-    assert curves.macro_accuracy(np.array([0.9, 0.2, 0.5, 0.4]), pairs) == 0.25
+    assert budget_curves.accuracy_by_attribute(np.array([0.9, 0.2, 0.5, 0.4]), pairs) == {"a": 0.0, "b": 0.5}
+    assert budget_curves.macro_accuracy(np.array([0.9, 0.2, 0.5, 0.4]), pairs) == 0.25
 
 
 def test_table_9_takes_the_papers_attributes_by_name():
-    three, by_name = curves.table_9_attributes(NAMES[::-1])
+    three, by_name = budget_curves.table_9_attributes(NAMES[::-1])
     assert by_name and list(three.values()) == [NAMES[0], NAMES[3], NAMES[2]]
-    three, by_name = curves.table_9_attributes(["relevance", "fluency", "coherence", "consistency"])
+    three, by_name = budget_curves.table_9_attributes(["relevance", "fluency", "coherence", "consistency"])
     assert not by_name and list(three.values()) == ["coherence", "consistency", "fluency"]
-    assert list(curves.table_9_attributes(["b", "a"])[0].values()) == ["a", "b"]
+    assert list(budget_curves.table_9_attributes(["b", "a"])[0].values()) == ["a", "b"]
 
 
 def test_table_9_from_known_accuracies():
-    table = curves.table_9(accuracy_lines(NAMES), 4, {200: 160}, [50, 150, 200])
+    table = budget_curves.table_9(accuracy_lines(NAMES), 4, {200: 160}, [50, 150, 200])
     row = table.set_index(["method", "budget", "attribute"]).loc[("micro", 50, NAMES[3])]
     assert row["mean"] == pytest.approx(4.5 + 0.03 + 0.05 + 0.02) and row["std"] == pytest.approx(0.02)
     printed = paper_values.accuracy(9).set_index(["method", "attribute"]).accuracy
@@ -81,20 +82,20 @@ def test_table_9_from_known_accuracies():
     assert (single.budget == 0).all() and single.paper.notna().all() and (single["mean"] < 2).all()
     missing = table[(table.method == "micro") & (table.budget == 200)]
     assert missing["mean"].isna().all() and (missing.note == "an attribute has only 160 training pairs").all()
-    shown = curves.table_9_display(table[table.method != "micro_plus"])
+    shown = budget_curves.table_9_display(table[table.method != "micro_plus"])
     assert list(shown.method) == ["single", "micro", "micro", "micro"] and list(shown.budget) == [0, 50, 150, 200]
     assert shown.iloc[1][NAMES[3]] == "4.600 ± 0.020 (paper 0.752)" and shown.iloc[3][NAMES[3]] == "left out"
 
 
 def test_table_9_says_what_stands_in():
-    table = curves.table_9(accuracy_lines(["p", "q", "r", "s"]), 4, {}, [50])
+    table = budget_curves.table_9(accuracy_lines(["p", "q", "r", "s"]), 4, {}, [50])
     assert table.paper.isna().all()
-    assert set(table.note) == {f"stands in for {a.lower()}" for a in curves.TABLE_9}
+    assert set(table.note) == {f"stands in for {a.lower()}" for a in budget_curves.TABLE_9}
 
 
 def test_summary_over_runs():
-    table = curves.curve_summary(accuracy_lines(NAMES), ("method", "heads", "budget", "attribute"))
-    one = curves.curve_summary(accuracy_lines(NAMES, runs=1), ("method", "heads", "budget", "attribute"))
+    table = budget_curves.curve_summary(accuracy_lines(NAMES), ("method", "heads", "budget", "attribute"))
+    one = budget_curves.curve_summary(accuracy_lines(NAMES, runs=1), ("method", "heads", "budget", "attribute"))
     assert (table.n_runs == 3).all() and table["std"].to_numpy() == pytest.approx(0.02)
     assert (one["std"] == 0).all() and not one["mean"].isna().any()
 
@@ -102,5 +103,7 @@ def test_summary_over_runs():
 @pytest.mark.parametrize("text", ["", "a", "0.1 -1", "1 nan", "inf", "1;2"])
 def test_numbers_refuses(text):
     with pytest.raises(InputError, match="expected numbers >= 0"):
-        curves.numbers(text)
-    assert curves.numbers("1 0.05, 0 1e-4") == [0.0, 1e-4, 0.05, 1.0] and math.isfinite(curves.numbers("10")[0])
+        budget_curves.numbers(text)
+    assert budget_curves.numbers("1 0.05, 0 1e-4") == [0.0, 1e-4, 0.05, 1.0] and math.isfinite(
+        budget_curves.numbers("10")[0]
+    )

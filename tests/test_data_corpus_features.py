@@ -6,7 +6,7 @@ from datasets import Dataset
 from micro_paper import data
 from micro_paper.data import corpus
 from micro_paper.errors import InputError
-from micro_paper.feature_items import CONTEXT, PROMPT, RESPONSE, collect, row_items
+from micro_paper.features.items import CONTEXT, PROMPT, RESPONSE, collect, row_items
 
 
 def row(**more: str) -> Dataset:

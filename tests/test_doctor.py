@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from micro_paper import doctor
+from micro_paper.workflow import doctor
 
 ROOT = Path(__file__).resolve().parent.parent
 

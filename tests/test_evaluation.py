@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from micro_paper import curves, router_use
-from micro_paper import evaluation as ev
 from micro_paper.errors import InputError
-from micro_paper.worlds import load_folds, load_world
+from micro_paper.experiments import budget_curves, evaluation, router_use
+from micro_paper.experiments.worlds import load_folds, load_world
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2}
 ROWS = ("micro", "single", "length", "criterion_fewshot")
@@ -21,7 +20,7 @@ def worlds():
 
 @pytest.fixture(scope="module")
 def result(worlds):
-    return ev.evaluate(worlds, ROWS, QUICK, seeds=[0, 1], budget=10, keep_heads=("micro", "single"))
+    return evaluation.evaluate(worlds, ROWS, QUICK, seeds=[0, 1], budget=10, keep_heads=("micro", "single"))
 
 
 def test_folds_share_no_prompt(worlds):
@@ -32,7 +31,7 @@ def test_folds_share_no_prompt(worlds):
 
 
 def test_scores_are_means_and_the_average_is_the_mean_of_its_rows(result):
-    table = ev.scores(result, n_bootstrap=200)
+    table = evaluation.scores(result, n_bootstrap=200)
     attribute = result.pairs["attribute"].to_numpy()
     p = result.probability["micro"]
     for metric, values in {"accuracy": p > 0.5, "nll": -np.log(p)}.items():
@@ -48,25 +47,25 @@ def test_scores_are_means_and_the_average_is_the_mean_of_its_rows(result):
 
 
 def test_differences_are_paired(result):
-    table = ev.differences(result, n_bootstrap=200).set_index(["method", "attribute"])
-    scores = ev.scores(result, n_bootstrap=200).query("metric == 'accuracy'").set_index(["method", "attribute"])
+    table = evaluation.differences(result, n_bootstrap=200).set_index(["method", "attribute"])
+    scores = evaluation.scores(result, n_bootstrap=200).query("metric == 'accuracy'").set_index(["method", "attribute"])
     for method in ("single", "length", "criterion_fewshot"):
         gap = scores.value["micro", "average"] - scores.value[method, "average"]
         assert table.difference[method, "average"] == pytest.approx(gap)
     assert (table.p_holm >= table.p_value - 1e-12).all()
     with pytest.raises(InputError, match="'micor' was not evaluated"):
-        ev.differences(result, "micor")
+        evaluation.differences(result, "micor")
 
 
 def test_the_oracle_head_is_never_below_the_validation_head(result):
-    table = ev.best_heads(result, n_bootstrap=200).set_index(["method", "selection", "attribute"]).value
+    table = evaluation.best_heads(result, n_bootstrap=200).set_index(["method", "selection", "attribute"]).value
     assert (table["micro", "test (oracle)"] >= table["micro", "validation"] - 1e-12).all()
     assert np.allclose(table["single", "test (oracle)"], table["single", "validation"])
 
 
 def test_head_table_matches_one_run_by_hand(worlds):
-    one = ev.evaluate(worlds[:1], ("micro",), QUICK, seeds=[0], budget=10, keep_heads=("micro",))
-    table = ev.head_table(one, "micro").set_index(["head", "attribute"]).value
+    one = evaluation.evaluate(worlds[:1], ("micro",), QUICK, seeds=[0], budget=10, keep_heads=("micro",))
+    table = evaluation.head_table(one, "micro").set_index(["head", "attribute"]).value
     run, attribute = one.heads["micro"][0], one.pairs["attribute"].to_numpy()
     for k in range(3):
         for a in set(attribute):
@@ -74,32 +73,32 @@ def test_head_table_matches_one_run_by_hand(worlds):
 
 
 def test_matched_heads_do_not_depend_on_their_order(worlds):
-    two = ev.evaluate(worlds[:1], ("micro",), QUICK, seeds=[0, 1], budget=10, keep_heads=("micro",))
-    before = ev.head_table(two, "micro")
+    two = evaluation.evaluate(worlds[:1], ("micro",), QUICK, seeds=[0, 1], budget=10, keep_heads=("micro",))
+    before = evaluation.head_table(two, "micro")
     second, order = two.heads["micro"][1], [2, 0, 1]
     two.heads["micro"][1] = replace(second, test=second.test[:, order], margins=second.margins[:, order])
-    assert np.allclose(ev.head_table(two, "micro").value, before.value)
+    assert np.allclose(evaluation.head_table(two, "micro").value, before.value)
 
 
 def test_a_poisoned_test_label_changes_no_fit(worlds):
     """Flipping test pairs flips their scores and nothing else: no method chose anything on them."""
     world = worlds[0]
     poisoned = replace(world, test=world.test.flip())
-    a = ev.evaluate([world], ROWS, QUICK, seeds=[0], budget=10)
-    b = ev.evaluate([poisoned], ROWS, QUICK, seeds=[0], budget=10)
+    a = evaluation.evaluate([world], ROWS, QUICK, seeds=[0], budget=10)
+    b = evaluation.evaluate([poisoned], ROWS, QUICK, seeds=[0], budget=10)
     for name in ROWS:
         assert np.allclose(a.probability[name] + b.probability[name], 1, atol=1e-12)
     spoiled = replace(world, train=world.train.flip())
-    c = ev.evaluate([spoiled], ROWS[:1], QUICK, seeds=[0], budget=10)
+    c = evaluation.evaluate([spoiled], ROWS[:1], QUICK, seeds=[0], budget=10)
     assert not np.allclose(a.probability["micro"], c.probability["micro"], atol=1e-3)
 
 
 def test_budget_curve_starts_at_stage_1(worlds):
-    curve = curves.budget_curve(worlds, ["micro", "criterion_fewshot"], QUICK, budgets=[0, 5, 10], seeds=[0, 1])
+    curve = budget_curves.budget_curve(worlds, ["micro", "criterion_fewshot"], QUICK, budgets=[0, 5, 10], seeds=[0, 1])
     start = curve.query("method == 'micro' and budget == 0 and run == 0").value.item()
-    alone = ev.evaluate(worlds[:1], ("micro_stage1",), QUICK, seeds=[0], budget=10)
+    alone = evaluation.evaluate(worlds[:1], ("micro_stage1",), QUICK, seeds=[0], budget=10)
     assert start == pytest.approx(
-        ev.scores(alone, n_bootstrap=200).query("metric == 'accuracy' and attribute == 'average'").value.item()
+        evaluation.scores(alone, n_bootstrap=200).query("metric == 'accuracy' and attribute == 'average'").value.item()
     )
     assert 0 not in set(curve.query("method == 'criterion_fewshot'").budget)
 
@@ -120,13 +119,13 @@ def test_unknown_worlds_are_named():
 
 def test_folds_with_one_official_test_are_further_runs(worlds):
     same = [worlds[0], replace(worlds[1], test=worlds[0].test)]
-    result = ev.evaluate(same, ("single",), QUICK, seeds=[0, 1], budget=None, keep_heads=("single",))
+    result = evaluation.evaluate(same, ("single",), QUICK, seeds=[0, 1], budget=None, keep_heads=("single",))
     assert result.probability["single"].shape == (len(worlds[0].test), 4)
-    alone = ev.evaluate(worlds[:1], ("single",), QUICK, seeds=[0, 1], budget=None)
+    alone = evaluation.evaluate(worlds[:1], ("single",), QUICK, seeds=[0, 1], budget=None)
     assert np.array_equal(result.probability["single"][:, :2], alone.probability["single"])
     partly = replace(worlds[1], test=worlds[0].test.select(slice(0, 40)))
     with pytest.raises(InputError, match="share some test prompts"):
-        ev.evaluate([worlds[0], partly], ("single",), QUICK, seeds=[0], budget=None)
+        evaluation.evaluate([worlds[0], partly], ("single",), QUICK, seeds=[0], budget=None)
 
 
 def test_without_a_budget_no_method_sees_a_context(worlds):
@@ -135,7 +134,7 @@ def test_without_a_budget_no_method_sees_a_context(worlds):
         world, **{s: replace(getattr(world, s), context=None, contexts=None) for s in ("train", "validation", "test")}
     )
     rows = ("micro", "random_heads", "pca_heads")
-    a, b = (ev.evaluate([w], rows, QUICK, seeds=[0], budget=None) for w in (world, blind))
+    a, b = (evaluation.evaluate([w], rows, QUICK, seeds=[0], budget=None) for w in (world, blind))
     assert all(np.array_equal(a.probability[name], b.probability[name]) for name in rows)
 
 
@@ -144,11 +143,11 @@ def test_tests_that_give_no_interval_are_refused_before_training(worlds):
     lonely = world.test.attribute.copy()
     lonely[0] = "rare"
     with pytest.raises(InputError, match="attribute 'rare' has a single test prompt in fold 0"):
-        ev.evaluate(
+        evaluation.evaluate(
             [replace(world, test=replace(world.test, attribute=lonely))], ("single",), QUICK, seeds=[0], budget=5
         )
     lonely[:9] = "average"
     with pytest.raises(InputError, match="an attribute is named 'average'"):
-        ev.evaluate(
+        evaluation.evaluate(
             [replace(world, test=replace(world.test, attribute=lonely))], ("single",), QUICK, seeds=[0], budget=5
         )

@@ -17,11 +17,14 @@ import tiny_models
 import torch
 from datasets import Dataset
 
-from micro_paper import data, feature_store, features
-from micro_paper.backbone import Backbone
-from micro_paper.chat_tokens import ChatTokens, as_messages
+from micro_paper import data
 from micro_paper.errors import InputError
-from micro_paper.features import FeatureSettings, encode_new, extract, pool_store
+from micro_paper.features import extract as features
+from micro_paper.features import store as feature_store
+from micro_paper.features.backbone import Backbone
+from micro_paper.features.extract import encode_new, extract, pool_store
+from micro_paper.features.settings import FeatureSettings
+from micro_paper.features.tokens import ChatTokens, as_messages
 
 DIALOGUE = [
     {"role": "system", "content": "Be kind."},
@@ -112,7 +115,7 @@ class TestTokens:
         if request.param == "smollm2":
             from transformers import AutoTokenizer
 
-            from micro_paper.model_files import packaged_folder
+            from micro_paper.features.model_files import packaged_folder
 
             return ChatTokens(AutoTokenizer.from_pretrained(packaged_folder()), 2048)
         template = {"plain": tiny_models.TEMPLATE, "trimming": tiny_models.TRIMMING, "none": None}[request.param]
@@ -445,7 +448,8 @@ def slow(handle):
 os.fsync = slow
 sys.path[:0] = [os.environ["TESTS"]]
 from test_features import many
-from micro_paper.features import FeatureSettings, extract
+from micro_paper.features import FeatureSettings
+from micro_paper.features.extract import extract
 print("ready", flush=True)
 extract([many()], FeatureSettings(**eval(sys.argv[1])), sys.argv[2])
 print("done", flush=True)
@@ -500,8 +504,9 @@ class TestProcesses:
         code = f"""
 import sys, torch
 torch.set_num_threads(1)
-from micro_paper.backbone import Backbone
-from micro_paper.features import FeatureSettings, encode_new
+from micro_paper.features.backbone import Backbone
+from micro_paper.features import FeatureSettings
+from micro_paper.features.extract import encode_new
 s = FeatureSettings(**{asdict(settings)!r})
 parts = encode_new(Backbone.load(s.backbone, s.layers, s.dtype), s, {DIALOGUE!r}, ["Four.", "Ten minutes"], {SHORT!r})
 sys.stdout.write(torch.cat([p.flatten() for p in parts]).numpy().tobytes().hex())

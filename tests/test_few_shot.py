@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from micro_paper import synthetic
-from micro_paper.baselines.drms import Drms, DrmsRandom
-from micro_paper.baselines.hyre import hyre_weights, pair_losses
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
-from micro_paper.evaluation import Evaluation, HeadRun, evaluate
-from micro_paper.few_shot import COLUMNS, compare_on_rest, few_shot_rest, rest_rows, rest_values
-from micro_paper.worlds import World
+from micro_paper.experiments.evaluation import Evaluation, HeadRun, evaluate
+from micro_paper.experiments.hyre_protocol import COLUMNS, compare_on_rest, few_shot_rest, rest_rows, rest_values
+from micro_paper.experiments.worlds import World
+from micro_paper.methods.drms import Drms, DrmsRandom
+from micro_paper.methods.hyre import hyre_weights, pair_losses
 
 N, K = 60, 3
 ATTRIBUTE = np.array(["a", "b", "c"])[np.arange(N) % 3]

@@ -7,10 +7,10 @@ import shutil
 import pytest
 import yaml
 
-from micro_paper import ledger
 from micro_paper.errors import InputError
+from micro_paper.methods.settings import Settings
 from micro_paper.paths import project_root
-from micro_paper.settings import Settings
+from micro_paper.workflow import ledger
 
 ROOT = project_root()
 PARAMETERS = yaml.safe_load((ROOT / "profiles" / "paper.yaml").read_text())
@@ -48,7 +48,9 @@ def test_a_place_that_does_not_exist_is_found(name):
     assert not exists(name)
 
 
-@pytest.mark.parametrize("name", ["alpha", "micro_paper.router.Stage2.tau", "micro_paper.settings.Settings.stage2"])
+@pytest.mark.parametrize(
+    "name", ["alpha", "micro_paper.router.Stage2.tau", "micro_paper.methods.settings.Settings.stage2"]
+)
 def test_a_place_that_exists_is_found(name):
     assert exists(name)
 
@@ -66,7 +68,7 @@ def test_every_setting_has_its_source():
     """Each field of Settings is a parameter of the profiles, whose comment is its source, or has a row of its own."""
     renamed = {"heads": "heads_rpr", "tau": "tau_rpr", "dtype": "train_dtype"}
     rows = set(" ".join(ledger.deviations()["where"]).split())
-    named = {f.name for f in dataclasses.fields(Settings) if f"micro_paper.settings.Settings.{f.name}" in rows}
+    named = {f.name for f in dataclasses.fields(Settings) if f"micro_paper.methods.settings.Settings.{f.name}" in rows}
     bare = [f.name for f in dataclasses.fields(Settings) if renamed.get(f.name, f.name) not in PARAMETERS]
     assert bare and set(bare) <= named
 

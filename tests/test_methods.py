@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import metrics, synthetic
-from micro_paper.baselines.static import maxmin_weights
+from micro_paper import metrics
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
-from micro_paper.methods import METHODS, Method, make
-from micro_paper.scaling import Scaler
-from micro_paper.settings import Settings
-from micro_paper.worlds import context_budget
+from micro_paper.experiments.worlds import context_budget
+from micro_paper.methods import METHODS, make
+from micro_paper.methods.scaling import Scaler
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.static import maxmin_weights
+from micro_paper.methods.table import Method
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
 

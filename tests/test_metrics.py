@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from micro_paper import metrics
+from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
 
 SCORES = [metrics.accuracy, metrics.nll, metrics.brier, metrics.ece]
@@ -114,10 +114,10 @@ def test_bootstrap_is_the_exact_resampling_of_groups(kinds):
     low, high = expanded(draws, GROUPS, 0.8)
     options = {"rng": rng(), "n": 40_000, "level": 0.8}
     if kinds is None:
-        got = metrics.bootstrap(VALUES, GROUPS, **options)
+        got = intervals.bootstrap(VALUES, GROUPS, **options)
         assert got.estimate == pytest.approx(VALUES.mean())
     else:
-        got = metrics.bootstrap_macro(VALUES, GROUPS, kinds, **options)
+        got = intervals.bootstrap_macro(VALUES, GROUPS, kinds, **options)
         by_kind = [VALUES[[k == kind for k in kinds]].mean() for kind in "xy"]
         assert got.estimate == pytest.approx(np.mean(by_kind))
     assert (got.low, got.high) == pytest.approx((low, high), abs=0.02)
@@ -126,28 +126,28 @@ def test_bootstrap_is_the_exact_resampling_of_groups(kinds):
 
 def test_paired_bootstrap_is_the_bootstrap_of_the_difference():
     other = VALUES[::-1]
-    pair = metrics.paired_bootstrap(VALUES, other, GROUPS, rng=rng())
-    single = metrics.bootstrap(VALUES - other, GROUPS, rng=rng())
+    pair = intervals.paired_bootstrap(VALUES, other, GROUPS, rng=rng())
+    single = intervals.bootstrap(VALUES - other, GROUPS, rng=rng())
     assert (pair.low, pair.estimate, pair.high) == (single.low, single.estimate, single.high)
-    turned = metrics.paired_bootstrap(other, VALUES, GROUPS, rng=rng())
+    turned = intervals.paired_bootstrap(other, VALUES, GROUPS, rng=rng())
     assert (turned.low, turned.high) == pytest.approx((-pair.high, -pair.low))
     assert turned.p_value == pytest.approx(pair.p_value)
-    macro = metrics.paired_bootstrap_macro(VALUES, other, GROUPS, KINDS, rng=rng())
-    one = metrics.paired_bootstrap_macro(VALUES, other, GROUPS, ["x"] * 12, rng=rng())
+    macro = intervals.paired_bootstrap_macro(VALUES, other, GROUPS, KINDS, rng=rng())
+    one = intervals.paired_bootstrap_macro(VALUES, other, GROUPS, ["x"] * 12, rng=rng())
     assert macro != one and one == pair
 
 
 def test_permuting_pairs_changes_nothing():
     order = rng(4).permutation(12)
-    a = metrics.bootstrap_macro(VALUES, GROUPS, KINDS, rng=rng())
-    b = metrics.bootstrap_macro(VALUES[order], np.array(GROUPS)[order], np.array(KINDS)[order], rng=rng())
+    a = intervals.bootstrap_macro(VALUES, GROUPS, KINDS, rng=rng())
+    b = intervals.bootstrap_macro(VALUES[order], np.array(GROUPS)[order], np.array(KINDS)[order], rng=rng())
     assert (a.low, a.estimate, a.high) == pytest.approx((b.low, b.estimate, b.high), abs=1e-12)
 
 
 def test_pairs_of_one_prompt_are_not_independent():
     """Copying every pair ten times must not shorten the interval."""
-    a = metrics.bootstrap(VALUES, GROUPS, rng=rng())
-    b = metrics.bootstrap(np.tile(VALUES, 10), GROUPS * 10, rng=rng())
+    a = intervals.bootstrap(VALUES, GROUPS, rng=rng())
+    b = intervals.bootstrap(np.tile(VALUES, 10), GROUPS * 10, rng=rng())
     assert (a.low, a.high) == pytest.approx((b.low, b.high))
 
 
@@ -159,7 +159,7 @@ def test_coverage_and_size(n_groups):
         size = draw.integers(2, 6, size=n_groups)
         groups = np.repeat(np.arange(n_groups), size)
         values = draw.normal(size=n_groups)[groups] + draw.normal(size=len(groups))
-        got = metrics.paired_bootstrap(values, np.zeros(len(groups)), groups, rng=draw, n=1000)
+        got = intervals.paired_bootstrap(values, np.zeros(len(groups)), groups, rng=draw, n=1000)
         covered += got.low <= 0 <= got.high
         rejected += got.p_value < 0.05
     assert 0.91 <= covered / runs <= 0.985
@@ -168,18 +168,18 @@ def test_coverage_and_size(n_groups):
 
 def test_p_value_agrees_with_the_t_test_on_single_pairs():
     values = rng(6).normal(0.3, 1, size=60)
-    got = metrics.paired_bootstrap(values, np.zeros(60), np.arange(60), rng=rng(), n=50_000)
+    got = intervals.paired_bootstrap(values, np.zeros(60), np.arange(60), rng=rng(), n=50_000)
     assert got.p_value == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.01)
-    assert metrics.paired_bootstrap(values, values, np.arange(60), rng=rng()).p_value == 1
+    assert intervals.paired_bootstrap(values, values, np.arange(60), rng=rng()).p_value == 1
 
 
 def test_bootstrap_is_fast_and_repeatable():
     draw = rng(7)
     values, groups = draw.uniform(size=30_000), draw.integers(0, 100, size=30_000)
     start = time.perf_counter()
-    a = metrics.bootstrap_macro(values, groups, groups % 7, rng=rng(8))
+    a = intervals.bootstrap_macro(values, groups, groups % 7, rng=rng(8))
     assert time.perf_counter() - start < 5
-    assert a == metrics.bootstrap_macro(values, groups, groups % 7, rng=rng(8))
+    assert a == intervals.bootstrap_macro(values, groups, groups % 7, rng=rng(8))
 
 
 @pytest.mark.parametrize(
@@ -196,23 +196,23 @@ def test_bootstrap_is_fast_and_repeatable():
 )
 def test_bootstrap_refuses(change, message):
     with pytest.raises(InputError, match=message):
-        metrics.bootstrap(**({"values": VALUES, "groups": GROUPS, "rng": rng()} | change))
+        intervals.bootstrap(**({"values": VALUES, "groups": GROUPS, "rng": rng()} | change))
 
 
 def test_paired_bootstrap_refuses_unpaired_values():
     with pytest.raises(InputError, match="same pairs"):
-        metrics.paired_bootstrap(VALUES, VALUES[1:], GROUPS, rng=rng())
+        intervals.paired_bootstrap(VALUES, VALUES[1:], GROUPS, rng=rng())
 
 
 # Many comparisons
 
 
 def test_holm_by_hand():
-    assert metrics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert metrics.holm([0.9, 0.8]) == pytest.approx([1, 1])
-    assert metrics.holm([0.02]) == pytest.approx([0.02])
+    assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert intervals.holm([0.9, 0.8]) == pytest.approx([1, 1])
+    assert intervals.holm([0.02]) == pytest.approx([0.02])
     with pytest.raises(InputError):
-        metrics.holm([0.5, 1.5])
+        intervals.holm([0.5, 1.5])
 
 
 def test_holm_rejects_what_the_step_down_procedure_rejects():
@@ -223,7 +223,7 @@ def test_holm_rejects_what_the_step_down_procedure_rejects():
             if p[index] > 0.05 / (8 - step):
                 break
             rejected.add(int(index))
-        assert set(np.flatnonzero(metrics.holm(p) <= 0.05).tolist()) == rejected
+        assert set(np.flatnonzero(intervals.holm(p) <= 0.05).tolist()) == rejected
 
 
 # Heads

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import ablation, metrics, synthetic
-from micro_paper.baselines.tuned import TUNED_TRIALS, SingleTuned, Tuned
+from micro_paper import metrics
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
+from micro_paper.experiments import choices
+from micro_paper.experiments.worlds import World, context_budget
 from micro_paper.methods import METHODS, make
-from micro_paper.micro_plus import CHOICES, TRIALS, MicroPlus, MicroPlusBudget
-from micro_paper.settings import Settings
-from micro_paper.two_stage import TwoStage
-from micro_paper.worlds import World, context_budget
+from micro_paper.methods.micro_plus import CHOICES, TRIALS, MicroPlus, MicroPlusBudget
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.tuned import TUNED_TRIALS, SingleTuned, Tuned
+from micro_paper.methods.two_stage import TwoStage
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
 
@@ -149,19 +151,19 @@ def test_the_tuned_few_shot_control_reads_the_better_input(read):
 
 def test_ablation_compares_with_and_without(read):
     folds = [World("tiny", 0, **read, fingerprint="")]
-    evaluation = ablation.evaluate_choices(folds, Settings(**QUICK), [0], 20)
-    table = ablation.choices_table(evaluation, n_bootstrap=200)
+    evaluation = choices.evaluate_choices(folds, Settings(**QUICK), [0], 20)
+    table = choices.choices_table(evaluation, n_bootstrap=200)
     assert len(table) == 1 + 2 * len(CHOICES) and set(table.verdict) <= {"holds", "does not", "cannot tell"}
     macro = {
         name: np.mean([metrics.accuracy(p[read["test"].attribute == a, 0]) for a in set(read["test"].attribute)])
         for name, p in evaluation.probability.items()
     }
     first = table.iloc[0]
-    assert first.choice == ablation.ALL
+    assert first.choice == choices.ALL
     assert first.accuracy == pytest.approx(macro["micro_plus"] - macro["micro"])
     line = table[(table.choice == "targets") & table.compared.str.startswith("micro_plus over all but")].iloc[0]
     assert line.accuracy == pytest.approx(macro["micro_plus"] - macro["without targets"])
-    kept = ablation.kept_options(evaluation)
+    kept = choices.kept_options(evaluation)
     assert kept.groupby("choice").runs.sum().eq(1).all()
     # the temperature changes no decision
     assert (table[table.choice == "temperature"].accuracy.abs() < 1e-12).all()

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import evaluation as ev
-from micro_paper import synthetic
-from micro_paper.baselines.static import Single, StaticLearned
+from micro_paper.data import synthetic
+from micro_paper.experiments import evaluation
+from micro_paper.experiments.worlds import World, context_budget
 from micro_paper.methods import METHODS
-from micro_paper.micro_plus import MicroPlus
+from micro_paper.methods.micro_plus import MicroPlus
+from micro_paper.methods.scaling import Scaler
+from micro_paper.methods.static import Single, StaticLearned
+from micro_paper.methods.two_stage import TwoStage
 from micro_paper.pairs import TABLES, Pairs
-from micro_paper.scaling import Scaler
-from micro_paper.two_stage import TwoStage
-from micro_paper.worlds import World, context_budget
 
 SPLITS = ("train", "validation", "test")
 BASE = {"heads": 3, "epochs": 3, "dtype": "float64", "learning_rate": 1e-2}
@@ -122,7 +122,7 @@ def observe(name: str, world: World, further: Pairs, settings: dict) -> Seen:
     made, factory = [], METHODS[name]
     kept = (name,) if hasattr(factory, "head_margins") else ()
     rows = {name: lambda *arguments: made.append(factory(*arguments)) or made[-1]}
-    result = ev.evaluate([world], rows, settings, seeds=[0], budget=8, keep_heads=kept)
+    result = evaluation.evaluate([world], rows, settings, seeds=[0], budget=8, keep_heads=kept)
     (method,) = made
     validation = result.heads[name][0].validation if kept else {}
     # Tables that hold other values are other tables: the further pairs point into those of their world.
@@ -240,9 +240,9 @@ def test_a_row_that_cheats_is_found(cheat, worlds, monkeypatch):
 def test_an_evaluation_that_validates_on_test_is_found(row, worlds, monkeypatch):
     """Test pairs in the place of the validation pairs, which choose the epoch (and tau)."""
     monkeypatch.setitem(METHODS, "row", row)
-    honest = ev._fit
+    honest = evaluation._fit
     monkeypatch.setattr(
-        ev, "_fit", lambda method, world, fitted: honest(method, replace(world, validation=world.test), fitted)
+        evaluation, "_fit", lambda method, world, fitted: honest(method, replace(world, validation=world.test), fitted)
     )
     settings = BASE | {"learning_rate": 1e-3}  # slow enough that honest labels ask for a later epoch
     assert "all labels" in peeks("row", *worlds["labels"], settings)

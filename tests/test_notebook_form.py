@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from micro_paper.notebooks import normalise, output_problems, problems, read_notebook
-from micro_paper.parameters import read_parameters
-from micro_paper.pipeline import notebook_files
+from micro_paper.workflow.notebooks import normalise, output_problems, problems, read_notebook
+from micro_paper.workflow.parameters import read_parameters
+from micro_paper.workflow.pipeline import notebook_files
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = notebook_files(ROOT)

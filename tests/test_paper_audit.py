@@ -8,18 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from micro_paper import (
-    paper_audit,
-    paper_audit_columns,
-    paper_audit_errors,
-    paper_audit_fits,
-    paper_values,
-    plotting_paper_audit,
-)
 from micro_paper.errors import InputError
-from micro_paper.paper_audit_conclusions import conclusions
-from micro_paper.paper_audit_fits import AVERAGE, ROW, fit_counts, is_fraction
-from micro_paper.style import STYLES
+from micro_paper.paper import audit_cells, audit_counts, audit_errors
+from micro_paper.paper import values as paper_values
+from micro_paper.paper.audit_conclusions import conclusions
+from micro_paper.paper.audit_counts import AVERAGE, ROW, fit_counts, is_fraction
+from micro_paper.report import paper_audit_columns, plots_paper
+from micro_paper.report.style import STYLES
 
 SIZES = {"A": 53, "B": 72, "C": 84, "D": 89, "E": 80, "F": 62, "G": 104}
 COUNTS = pd.DataFrame(
@@ -77,19 +72,19 @@ def changed(cells, table, method, attribute, value):
 def text(cells, scalars=None) -> pd.DataFrame:
     """All conclusions from these cells."""
     fits = fit_counts(cells, COUNTS)
-    errors = paper_audit_errors.cell_errors(cells, fits)
+    errors = audit_errors.cell_errors(cells, fits)
     scalars = scalars_of(cells) if scalars is None else scalars
     return conclusions(
         cells=cells,
         scalars=scalars,
-        means=paper_audit.row_means(cells),
+        means=audit_cells.row_means(cells),
         fits=fits,
-        copies=paper_audit.copies(cells),
+        copies=audit_cells.copies(cells),
         errors=errors,
-        orderings=paper_audit_errors.orderings(cells, fits),
-        gains=paper_audit.gains(cells, scalars, COUNTS, errors),
-        dimensions=paper_audit.dimensions(cells),
-        selection=paper_audit_errors.selection(cells, fits),
+        orderings=audit_errors.orderings(cells, fits),
+        gains=audit_cells.gains(cells, scalars, COUNTS, errors),
+        dimensions=audit_cells.dimensions(cells),
+        selection=audit_errors.selection(cells, fits),
     )
 
 
@@ -122,7 +117,7 @@ def test_fractions_are_those_of_exact_arithmetic(n):
     assert set(grid[is_fraction(grid, n)]) == rounded
     assert set(grid[is_fraction(grid, n, truncated=True)]) == {float(x.quantize(unit, ROUND_DOWN)) for x in exact}
     one_way = {float(x.quantize(unit, ROUND_HALF_EVEN)) for x in exact}
-    assert paper_audit_fits.chance(n) == pytest.approx(len(one_way) / 10_001)
+    assert audit_counts.chance(n) == pytest.approx(len(one_way) / 10_001)
 
 
 def test_the_smallest_count_is_that_of_a_plain_search():
@@ -133,7 +128,7 @@ def test_the_smallest_count_is_that_of_a_plain_search():
         if all(any(digits(k / n) == x for k in range(n + 1)) for x in printed)
     )  # fmt: skip
     assert plain == 72
-    assert paper_audit_fits._smallest([{"x": v} for v in printed], "x", 72) == plain
+    assert audit_counts._smallest([{"x": v} for v in printed], "x", 72) == plain
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5, 9])  # 1, 5 and 9 point to multiples at first
@@ -196,11 +191,11 @@ def test_consistent_tables_give_no_finding():
 @pytest.mark.parametrize("shift", [0.0095, -0.0003])
 def test_a_wrong_average_is_found(shift):
     cells = world()
-    clean = paper_audit.row_means(cells)
+    clean = audit_cells.row_means(cells)
     assert not clean["beyond_rounding"].any()
     printed = clean.query("table == 4 and method == 'Static Mixture'")["printed"].item()
     bad = changed(cells, 4, "Static Mixture", AVERAGE, digits(printed + shift))
-    odd = paper_audit.row_means(bad).query("beyond_rounding")
+    odd = audit_cells.row_means(bad).query("beyond_rounding")
     assert [tuple(r) for r in odd[ROW].to_numpy()] == [(4, "other", "RPR", "Static Mixture")]
     assert odd["gap"].item() == pytest.approx(shift, abs=1.01e-4)
     (said,) = text(bad).query("about == 'averages'")["finding"]
@@ -209,12 +204,12 @@ def test_a_wrong_average_is_found(shift):
 
 def test_a_copied_row_is_found_and_placed():
     cells = world()
-    assert not set(paper_audit.copies(cells)["kind"]) - {"same row"}
+    assert not set(audit_cells.copies(cells)["kind"]) - {"same row"}
     source = cells[(cells["table"] == 4) & (cells["method"] == "Static Mixture")]
     bad = cells
     for cell in source.itertuples():
         bad = changed(bad, 3, "Static Mixture", cell.attribute, cell.accuracy)
-    (copy,) = paper_audit.copies(bad).query("kind == 'other training data'").itertuples()
+    (copy,) = audit_cells.copies(bad).query("kind == 'other training data'").itertuples()
     assert (copy.table, copy.method, copy.other_table, copy.other) == (3, "Static Mixture", 4, "Static Mixture")
     assert copy.equal == copy.cells == copy.longest_run == len(SIZES) and copy.chance < 1e-5
     assert copy.next_most < copy.equal
@@ -229,7 +224,7 @@ def test_a_repeated_row_that_differs_is_found():
     cells = world()
     value = cells.query("table == 7 and method == 'Single Reward' and attribute == 'C'")["accuracy"].item()
     bad = changed(cells, 7, "Single Reward", "C", round(value + 0.0001, 4))
-    (again,) = paper_audit.copies(bad).query("kind == 'same row'").itertuples()
+    (again,) = audit_cells.copies(bad).query("kind == 'same row'").itertuples()
     assert again.equal == len(SIZES) - 1 and again.differing == f"C: {value:.4f}, {value + 0.0001:.4f}"
     assert text(bad).query("about == 'copies'")["finding"].str.contains(again.differing, regex=False).any()
 
@@ -240,7 +235,7 @@ def test_a_row_of_heads_cells_is_found():
         head = f"MiCRo Head {place % 4 + 1}"
         value = bad[(bad["method"] == head) & (bad["attribute"] == attribute)]["accuracy"].item()
         bad = changed(bad, 3, "MiCRo-HyRe", attribute, value)
-    (row,) = paper_audit.copies(bad).query("kind == 'single heads'").itertuples()
+    (row,) = audit_cells.copies(bad).query("kind == 'single heads'").itertuples()
     assert (row.table, row.method, row.other) == (3, "MiCRo-HyRe", "any of 4 heads")
     found = text(bad)
     assert found["finding"].str.contains("MiCRo-HyRe in table 3 is scored on all n pairs, while 16").any()
@@ -259,13 +254,13 @@ def test_a_misprinted_cell_is_found():
 
 def test_the_papers_findings():
     cells = paper_values.accuracy()
-    odd = paper_audit.row_means(cells).query("beyond_rounding and abs(gap) > 0.001")
+    odd = audit_cells.row_means(cells).query("beyond_rounding and abs(gap) > 0.001")
     assert odd["mean"].round(4).tolist() == [0.8104, 0.8039]
-    copies = paper_audit.copies(cells)
+    copies = audit_cells.copies(cells)
     (copy,) = copies[copies["kind"] == "other training data"].itertuples()
     assert (copy.table, copy.other_table, copy.equal) == (3, 4, 9) and copy.distance > 3 * copy.other_distance
     assert copies[copies["kind"] == "single heads"]["method"].tolist() == ["MiCRo-HyRe"]
-    below = paper_audit.dimensions(cells).query("verdict != 'above'")
+    below = audit_cells.dimensions(cells).query("verdict != 'above'")
     assert sorted(below["accuracy"]) == [0.7593, 0.8372, 0.9643]
 
 
@@ -287,21 +282,21 @@ def test_nested_error_is_the_least_of_all_joint_distributions():
         key, d = (both + one, both + other), (one - other) / n
         least[key] = min(least.get(key, 9.0), (one + other) / n - d**2)
     for (a, b), variance in least.items():
-        nested = paper_audit_errors.nested_error(a / n, b / n, 50)
+        nested = audit_errors.nested_error(a / n, b / n, 50)
         assert nested == pytest.approx(np.sqrt(variance / 50), abs=1e-9)
-        unpaired = np.hypot(*paper_audit_errors.binomial_error([a / n, b / n], 50))
+        unpaired = np.hypot(*audit_errors.binomial_error([a / n, b / n], 50))
         assert nested <= unpaired + 1e-12
 
 
 def test_binomial_error_is_that_of_draws():
     draws = np.random.default_rng(0).binomial(84, 0.7, size=40_000) / 84
-    assert paper_audit_errors.binomial_error(0.7, 84) == pytest.approx(draws.std(), rel=0.02)
+    assert audit_errors.binomial_error(0.7, 84) == pytest.approx(draws.std(), rel=0.02)
 
 
 def test_an_ordering_by_hand():
     cells = world()
     fits = fit_counts(cells, COUNTS)
-    found = paper_audit_errors.orderings(cells, fits)
+    found = audit_errors.orderings(cells, fits)
     assert {"MiCRo", "MiCRo-HyRe"} == set(found["method"]) and 7 not in set(found["table"])
     assert set(found.query("method == 'MiCRo-HyRe'")["other"]) == {"HyRe"}
     row = found.query("table == 3 and method == 'MiCRo' and other == 'Single Reward' and attribute == 'Average'").iloc[
@@ -322,7 +317,7 @@ def test_an_ordering_by_hand():
     [(2.1, 5, "exceeds"), (-2.1, -5, "is lower"), (1.9, 2.1, "only pairing could tell"), (-1, -1.5, "within error")],
 )
 def test_verdict(ratio, largest, says):
-    assert paper_audit_errors.verdict(ratio, largest) == says
+    assert audit_errors.verdict(ratio, largest) == says
 
 
 # the best of K heads
@@ -336,7 +331,7 @@ def brute_maximum(n, p, heads):
 
 @pytest.mark.parametrize(("n", "p", "heads"), [(1, 0.5, 2), (5, 0.3, 3), (8, 0.9, 2), (6, 1.0, 3), (4, 0.0, 2)])
 def test_expected_maximum_is_that_of_all_outcomes(n, p, heads):
-    assert paper_audit_errors.expected_maximum(n, p, heads) == pytest.approx(brute_maximum(n, p, heads))
+    assert audit_errors.expected_maximum(n, p, heads) == pytest.approx(brute_maximum(n, p, heads))
 
 
 def test_expected_maximum_of_agreeing_heads_is_that_of_draws_by_pair():
@@ -345,13 +340,13 @@ def test_expected_maximum_of_agreeing_heads_is_that_of_draws_by_pair():
     own = rng.random((draws, heads, n)) < p
     agree = rng.random((draws, 1, n)) < shared
     right = np.where(agree, rng.random((draws, 1, n)) < p, own).mean(axis=2).max(axis=1)
-    exact = paper_audit_errors.expected_maximum(n, p, heads, shared)
+    exact = audit_errors.expected_maximum(n, p, heads, shared)
     assert abs(right.mean() - exact) < 4 * right.std() / np.sqrt(draws)
-    mean, error = paper_audit_errors.simulated_maximum(n, p, heads, shared, rng, draws)
+    mean, error = audit_errors.simulated_maximum(n, p, heads, shared, rng, draws)
     assert abs(mean - exact) < 4 * error
-    assert paper_audit_errors.expected_maximum(n, p, 1, shared) == pytest.approx(p)
-    assert paper_audit_errors.expected_maximum(n, p, heads, 1.0) == pytest.approx(p)
-    gains = [paper_audit_errors.expected_maximum(n, p, k) for k in (1, 2, 5, 10, 20)]
+    assert audit_errors.expected_maximum(n, p, 1, shared) == pytest.approx(p)
+    assert audit_errors.expected_maximum(n, p, heads, 1.0) == pytest.approx(p)
+    gains = [audit_errors.expected_maximum(n, p, k) for k in (1, 2, 5, 10, 20)]
     assert (np.diff(gains) > 0).all() and exact < gains[2]
 
 
@@ -360,15 +355,15 @@ def test_optimism_is_that_of_draws():
     share = np.random.default_rng(2).binomial(n, p, size=(draws, 3)) / n
     best = share.argmax(axis=1)
     excess = share.max(axis=1) - p[best]
-    assert abs(excess.mean() - paper_audit_errors.optimism(n, p)) < 4 * excess.std() / np.sqrt(draws)
-    assert paper_audit_errors.optimism(n, [0.7]) == pytest.approx(0, abs=1e-12)
-    equal = paper_audit_errors.optimism(n, [0.7] * 4)
-    assert equal == pytest.approx(paper_audit_errors.expected_maximum(n, 0.7, 4) - 0.7)
+    assert abs(excess.mean() - audit_errors.optimism(n, p)) < 4 * excess.std() / np.sqrt(draws)
+    assert audit_errors.optimism(n, [0.7]) == pytest.approx(0, abs=1e-12)
+    equal = audit_errors.optimism(n, [0.7] * 4)
+    assert equal == pytest.approx(audit_errors.expected_maximum(n, 0.7, 4) - 0.7)
 
 
 def test_selection_takes_heads_and_pairs_from_the_tables():
     cells = world()
-    found = paper_audit_errors.selection(cells, fit_counts(cells, COUNTS))
+    found = audit_errors.selection(cells, fit_counts(cells, COUNTS))
     assert found["attribute"].tolist() == [*SIZES, AVERAGE] and set(found["heads"]) == {4}
     heads = cells[cells["method"].str.contains("Head [0-9]")]
     assert found["best"].tolist()[:-1] == [heads.loc[heads["attribute"] == a, "accuracy"].max() for a in SIZES]
@@ -381,13 +376,13 @@ def test_selection_takes_heads_and_pairs_from_the_tables():
 
 def test_gains_follow_or_not():
     cells = world()
-    errors = paper_audit_errors.cell_errors(cells, fit_counts(cells, COUNTS))
-    good = paper_audit.gains(cells, scalars_of(cells), COUNTS, errors)
+    errors = audit_errors.cell_errors(cells, fit_counts(cells, COUNTS))
+    good = audit_cells.gains(cells, scalars_of(cells), COUNTS, errors)
     assert set(good["follows"]) == {"yes"} and len(good) == 4
-    bad = paper_audit.gains(cells, scalars_of(cells, gain=0.3), COUNTS, errors)
+    bad = audit_cells.gains(cells, scalars_of(cells, gain=0.3), COUNTS, errors)
     assert bad[bad["follows"] == "no"]["quantity"].tolist() == ["gain"]
     with pytest.raises(InputError, match="no rule for the quantity 'joy'"):
-        paper_audit.gains(cells, scalars_of(cells).assign(quantity="joy"), COUNTS, errors)
+        audit_cells.gains(cells, scalars_of(cells).assign(quantity="joy"), COUNTS, errors)
 
 
 def test_a_gain_over_another_row_is_named():
@@ -433,42 +428,42 @@ def test_methods_table():
 def test_figures_draw_the_tables():
     cells = world()
     fits = fit_counts(cells, COUNTS)
-    orderings = paper_audit_errors.orderings(cells, fits)
-    ax = plotting_paper_audit.orderings_figure(orderings).axes[0]
+    orderings = audit_errors.orderings(cells, fits)
+    ax = plots_paper.orderings_figure(orderings).axes[0]
     drawn = [x for lined in ax.lines if lined.get_marker() == "o" for x in lined.get_xdata()]
     assert sorted(drawn) == sorted(orderings[orderings["attribute"] == AVERAGE]["difference"])
-    selection = paper_audit_errors.selection(cells, fits)
-    figure = plotting_paper_audit.selection_figure(selection)
+    selection = audit_errors.selection(cells, fits)
+    figure = plots_paper.selection_figure(selection)
     assert figure.axes[0].get_title() == "Table 7: RPR, K = 4"
     assert np.allclose(figure.axes[0].lines[0].get_xdata(), selection["gain"])
 
 
 CELLS = world()
 FITS = fit_counts(CELLS, COUNTS)
-EMPTY = paper_audit_errors.selection(CELLS, FITS).iloc[:0]
+EMPTY = audit_errors.selection(CELLS, FITS).iloc[:0]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: paper_audit.row_means(CELLS.drop(columns="accuracy")), "lack the column 'accuracy'"),
-        (lambda: paper_audit.copies(CELLS.iloc[:0]), "no printed cells"),
-        (lambda: paper_audit.copies(CELLS.query("method == 'HyRe'")), "nothing to compare"),
+        (lambda: audit_cells.row_means(CELLS.drop(columns="accuracy")), "lack the column 'accuracy'"),
+        (lambda: audit_cells.copies(CELLS.iloc[:0]), "no printed cells"),
+        (lambda: audit_cells.copies(CELLS.query("method == 'HyRe'")), "nothing to compare"),
         (lambda: fit_counts(CELLS.assign(accuracy=CELLS["accuracy"] * 100), COUNTS), "is not in \\[0, 1\\]"),
         (lambda: fit_counts(CELLS.assign(accuracy=np.nan), COUNTS), "is not in \\[0, 1\\]"),
         (lambda: fit_counts(pd.concat([CELLS, CELLS]), COUNTS), "occurs twice"),
         (lambda: is_fraction(0.5, 0), "n must be at least 1"),
-        (lambda: paper_audit_errors.binomial_error(1.2, 10), "share must lie"),
-        (lambda: paper_audit_errors.expected_maximum(10, 0.5, 0), "need n, heads >= 1"),
-        (lambda: paper_audit_errors.expected_maximum(10, 0.5, 2, 1.5), "need n, heads >= 1"),
-        (lambda: paper_audit_errors.optimism(10, []), "one a head"),
-        (lambda: paper_audit_errors.orderings(CELLS[~CELLS["method"].str.startswith("MiCRo")], FITS), "no MiCRo row"),
-        (lambda: paper_audit_errors.selection(CELLS.query("table != 7"), FITS), "nothing was chosen"),
-        (lambda: paper_audit_errors.selection(CELLS.query("method != 'Single Reward'"), FITS), "of a single reward"),
+        (lambda: audit_errors.binomial_error(1.2, 10), "share must lie"),
+        (lambda: audit_errors.expected_maximum(10, 0.5, 0), "need n, heads >= 1"),
+        (lambda: audit_errors.expected_maximum(10, 0.5, 2, 1.5), "need n, heads >= 1"),
+        (lambda: audit_errors.optimism(10, []), "one a head"),
+        (lambda: audit_errors.orderings(CELLS[~CELLS["method"].str.startswith("MiCRo")], FITS), "no MiCRo row"),
+        (lambda: audit_errors.selection(CELLS.query("table != 7"), FITS), "nothing was chosen"),
+        (lambda: audit_errors.selection(CELLS.query("method != 'Single Reward'"), FITS), "of a single reward"),
         (lambda: text(CELLS, scalars_of(CELLS).iloc[:-1]), "labelled_pairs"),
         (lambda: paper_audit_columns.meanings(CELLS.assign(joy=1)), "'joy' has no meaning"),
-        (lambda: plotting_paper_audit.orderings_figure(CELLS), "lacks the column 'other'"),
-        (lambda: plotting_paper_audit.selection_figure(EMPTY), "no rows"),
+        (lambda: plots_paper.orderings_figure(CELLS), "lacks the column 'other'"),
+        (lambda: plots_paper.selection_figure(EMPTY), "no rows"),
     ],
 )  # fmt: skip
 def test_refusals(call, message):

@@ -17,9 +17,10 @@ import pytest
 import tiny_models
 import torch
 
-from micro_paper import claims, pipeline, publishing
-from micro_paper.parameters import read_parameters
-from micro_paper.run import run
+from micro_paper.claims import judge
+from micro_paper.workflow import claims_files, pipeline, publishing
+from micro_paper.workflow.parameters import read_parameters
+from micro_paper.workflow.run import run
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {  # everything else is as profiles/paper.yaml has it, the data sets and bfloat16 too
@@ -225,10 +226,10 @@ def test_printed_values_are_compared_with_the_papers_backbone_alone(paper):
     assert values.why.str.contains("ours is shown, not compared").all()
     assert judged.loc[judged.rule == "identity", "verdict"].eq("holds").all()
 
-    found = claims.gather("paper", paper.root, built=True)
+    found = claims_files.gather("paper", paper.root, built=True)
     assert set(found.loc[found.kind == "value", "backbone"]) == {paper.models["backbone"]}
-    for name in (claims.PAPER_BACKBONE, f"{claims.PAPER_BACKBONE}@{'0' * 40}"):
-        theirs = claims.judge(found.assign(backbone=name), "paper").set_index("id")
+    for name in (judge.PAPER_BACKBONE, f"{judge.PAPER_BACKBONE}@{'0' * 40}"):
+        theirs = judge.judge(found.assign(backbone=name), "paper").set_index("id")
         assert set(theirs.loc[values.id, "verdict"]) <= {"holds", "does not"}
-    elsewhere = claims.judge(found.assign(backbone=claims.PAPER_BACKBONE), "open").set_index("id")
+    elsewhere = judge.judge(found.assign(backbone=judge.PAPER_BACKBONE), "open").set_index("id")
     assert set(elsewhere.loc[values.id, "verdict"]) == {"cannot tell"}

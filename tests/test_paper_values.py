@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from micro_paper import paper_values
 from micro_paper.errors import InputError
+from micro_paper.paper import values as paper_values
 
 
 def average_gaps(cells: pd.DataFrame) -> pd.Series:

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from micro_paper.errors import InputError, MissingError
-from micro_paper.parameters import (
+from micro_paper.workflow.parameters import (
     Parameter,
     check_parameters,
     check_value,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from micro_paper import pipeline, provenance
 from micro_paper.errors import InputError
-from micro_paper.run import run
+from micro_paper.workflow import pipeline, provenance
+from micro_paper.workflow.run import run
 
-WRITE = """from micro_paper.artifacts import Artifacts
+WRITE = """from micro_paper.workflow.artifacts import Artifacts
 import pandas as pd
 
 out = Artifacts(profile, "{stem}", chosen)

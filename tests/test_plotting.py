@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from micro_paper import plotting, style
 from micro_paper.errors import InputError
-from micro_paper.formatting import pictures
+from micro_paper.report import plots, style
+from micro_paper.report.formatting import pictures
 
 ATTRIBUTES = ["clarity and conciseness", "pedagogical effectiveness", "humor"]
 
@@ -53,13 +53,13 @@ def heads() -> pd.DataFrame:
 WEIGHTS = np.random.default_rng(0).dirichlet(np.ones(5), size=30)
 GROUPS = ["helpful"] * 12 + ["harmless"] * 18
 FIGURES = {
-    "pipeline": plotting.pipeline_figure,
-    "best": lambda: plotting.best_heads_figure(best_heads()),
-    "heat": lambda: plotting.router_heatmap(WEIGHTS, GROUPS),
-    "budget": lambda: plotting.budget_curve(budgets()),
-    "budget, one": lambda: plotting.budget_curve(budgets(["rpr"], list(style.STYLES)[:17]).drop(columns="dataset")),
-    "forest": lambda: plotting.comparison_forest(differences(), margin=0.02),
-    "heads": lambda: plotting.heads_heatmap(heads()),
+    "pipeline": plots.pipeline_figure,
+    "best": lambda: plots.best_heads_figure(best_heads()),
+    "heat": lambda: plots.router_heatmap(WEIGHTS, GROUPS),
+    "budget": lambda: plots.budget_curve(budgets()),
+    "budget, one": lambda: plots.budget_curve(budgets(["rpr"], list(style.STYLES)[:17]).drop(columns="dataset")),
+    "forest": lambda: plots.comparison_forest(differences(), margin=0.02),
+    "heads": lambda: plots.heads_heatmap(heads()),
 }
 
 
@@ -106,7 +106,7 @@ def test_texts_neither_overlap_nor_leave_the_page(name):
 
 
 def test_the_check_for_overlaps_finds_one():
-    figure = plotting.pipeline_figure()
+    figure = plots.pipeline_figure()
     figure.axes[0].text(50, 47, "on top of the heads")
     figure.axes[0].text(97, 3, "off the page to the right")
     found = collisions(figure)
@@ -128,14 +128,14 @@ def test_every_method_has_its_own_look():
     assert len(set(whole)) == len(whole) == 31
     looks = [(s.colour, s.marker) for s in style.STYLES.values()]
     assert len({s.marker for s in style.STYLES.values()}) >= 15
-    assert plotting.COLOURS["micro"] == style.RED
+    assert plots.COLOURS["micro"] == style.RED
     strangers = [style.method_style(m, ["micro", "x", "y", "z"]) for m in ("x", "y", "z")]
     assert len({(s.colour, s.marker) for s in strangers}) == 3
     assert all((s.colour, s.marker) not in looks for s in strangers[:1]) or strangers[0].label == "x"
 
 
 def test_best_heads_shows_all_values():
-    figure = plotting.best_heads_figure(best_heads())
+    figure = plots.best_heads_figure(best_heads())
     assert [ax.get_title() for ax in figure.axes] == ["rpr", "helpsteer"]
     drawn = np.concatenate([line.get_xdata() for line in figure.axes[0].lines if line.get_marker() != "None"])
     wanted = best_heads().query("dataset == 'rpr'")["value"]
@@ -144,7 +144,7 @@ def test_best_heads_shows_all_values():
 
 def test_budget_curve_draws_means_and_bands():
     frame = budgets(["rpr"])
-    ax = plotting.budget_curve(frame).axes[0]
+    ax = plots.budget_curve(frame).axes[0]
     line = ax.lines[0]
     wanted = frame[frame["method"] == "micro"]
     assert np.allclose(line.get_xdata(), wanted["budget"]) and np.allclose(line.get_ydata(), wanted["mean"])
@@ -153,7 +153,7 @@ def test_budget_curve_draws_means_and_bands():
     assert [t.get_text() for t in ax.texts] == ["MiCRo", "single", "HyRe", "mine"]
     assert [t.get_text() for t in ax.get_xticklabels()][-1] == "150"
     by_heads = frame.assign(K=frame["method"].map({"micro": 10, "single": 1, "hyre": 2, "mine": 5}))
-    labels = [t.get_text() for t in plotting.budget_curve(by_heads, series="K").axes[0].texts]
+    labels = [t.get_text() for t in plots.budget_curve(by_heads, series="K").axes[0].texts]
     assert labels == ["K = 10", "K = 1", "K = 2", "K = 5"]
 
 
@@ -161,16 +161,16 @@ def test_spread_keeps_order_and_distance():
     rng = np.random.default_rng(0)
     for _ in range(50):
         wanted = rng.uniform(size=8)
-        placed = plotting._spread(wanted, 0.1)
+        placed = plots._spread(wanted, 0.1)
         assert np.array_equal(np.argsort(placed), np.argsort(wanted))
         assert np.diff(np.sort(placed)).min() > 0.1 - 1e-9
         assert placed.mean() == pytest.approx(wanted.mean())  # least squares moves no centre
     far = np.array([3.0, 1.0, 2.0])
-    assert np.allclose(plotting._spread(far, 0.5), far)
+    assert np.allclose(plots._spread(far, 0.5), far)
 
 
 def test_router_heatmap_groups_and_sorts_prompts():
-    ax = plotting.router_heatmap(WEIGHTS[::-1], GROUPS[::-1]).axes[0]
+    ax = plots.router_heatmap(WEIGHTS[::-1], GROUPS[::-1]).axes[0]
     shown = np.asarray(ax.images[0].get_array())
     assert np.allclose(np.sort(shown[:18], axis=0), np.sort(WEIGHTS[12:], axis=0))
     assert [t.get_text() for t in ax.get_yticklabels()] == ["harmless", "helpful"]
@@ -180,12 +180,12 @@ def test_router_heatmap_groups_and_sorts_prompts():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: plotting.best_heads_figure(best_heads().drop(columns="low")), "lacks the column 'low'"),
-        (lambda: plotting.budget_curve(budgets().iloc[:0]), "no rows"),
-        (lambda: plotting.comparison_forest(differences().drop(columns="high")), "lacks the column 'high'"),
-        (lambda: plotting.heads_heatmap(heads().drop(columns="head")), "lacks the column 'head'"),
-        (lambda: plotting.router_heatmap(WEIGHTS, GROUPS[1:]), "one group a row"),
-        (lambda: plotting.router_heatmap(WEIGHTS * 2, GROUPS), "sum to 1"),
+        (lambda: plots.best_heads_figure(best_heads().drop(columns="low")), "lacks the column 'low'"),
+        (lambda: plots.budget_curve(budgets().iloc[:0]), "no rows"),
+        (lambda: plots.comparison_forest(differences().drop(columns="high")), "lacks the column 'high'"),
+        (lambda: plots.heads_heatmap(heads().drop(columns="head")), "lacks the column 'head'"),
+        (lambda: plots.router_heatmap(WEIGHTS, GROUPS[1:]), "one group a row"),
+        (lambda: plots.router_heatmap(WEIGHTS * 2, GROUPS), "sum to 1"),
     ],
 )
 def test_figures_refuse(draw, message):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from micro_paper import publishing
+from micro_paper.workflow import publishing
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("bundled", "open")

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from micro_paper import data, reward_bench_tables
-from micro_paper.evaluation import Evaluation
+from micro_paper import data
+from micro_paper.experiments import reward_bench_tables
+from micro_paper.experiments.evaluation import Evaluation
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 PROFILES = [profile for profile in ("bundled", "open") if (RESULTS / profile).is_dir()]

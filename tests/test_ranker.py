@@ -9,9 +9,9 @@ import pytest
 
 from micro_paper import Micro, ranker
 from micro_paper.errors import InputError, MissingError
-from micro_paper.features import FeatureSettings
+from micro_paper.experiments.worlds import context_budget, largest_budget, load_world
+from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods import make
-from micro_paper.worlds import context_budget, largest_budget, load_world
 
 PROMPT = "How do I clean a burnt pan?"
 ANSWERS = [

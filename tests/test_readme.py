@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from micro_paper import claims, readme
+from micro_paper.claims import evidence, judge
 from micro_paper.errors import InputError
 from micro_paper.paths import project_root
+from micro_paper.workflow import readme
 
 
 @pytest.mark.parametrize("name", readme.BLOCKS)
@@ -33,8 +34,8 @@ def test_the_block_holds_the_numbers_of_the_table(tmp_path):
 
 
 def publish_claims(root, profile, verdicts, plus):
-    """Write a claims.csv with these verdicts on the first claims; the others cannot be told."""
-    judged = claims.judge(pd.DataFrame(columns=[*claims.evidence.COLUMNS, *claims.SOURCE_COLUMNS]), profile)
+    """Write a judge.csv with these verdicts on the first claims; the others cannot be told."""
+    judged = judge.judge(pd.DataFrame(columns=[*evidence.COLUMNS, *judge.SOURCE_COLUMNS]), profile)
     judged.loc[: len(verdicts) - 1, "verdict"] = verdicts
     judged.loc[: len(plus) - 1, "micro_plus_verdict"] = plus
     folder = root / "results" / profile

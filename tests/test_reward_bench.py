@@ -7,13 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from micro_paper import metrics
-from micro_paper import reward_bench as rb
-from micro_paper import reward_bench_runs as runs
-from micro_paper import reward_bench_tables as tables
+from micro_paper import intervals, metrics
+from micro_paper.claims import bench as claims_bench
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.errors import InputError
-from micro_paper.worlds import load_folds
+from micro_paper.experiments import bench_runs, reward_bench, reward_bench_tables
+from micro_paper.experiments.worlds import load_folds
 
 # What RewardBench's filtered set holds; its own code writes 984 for math-prm.
 PAIRS = {
@@ -38,18 +37,18 @@ def small():
 
 
 def test_weights_are_the_published_ones():
-    table = rb.subset_weights(np.repeat(list(PAIRS), list(PAIRS.values())))
+    table = reward_bench.subset_weights(np.repeat(list(PAIRS), list(PAIRS.values())))
     published = PAIRS | {"math-prm": 984}
     for section, part in table.groupby("section"):
         own = {s: published[s] for s in part["subset"]}
         assert np.allclose(part["weight"], [own[s] / sum(own.values()) for s in part["subset"]]), section
-    assert list(dict.fromkeys(table["section"])) == list(rb.ORDER)
+    assert list(dict.fromkeys(table["section"])) == list(reward_bench.ORDER)
     assert set(PAIRS) == set(CRITERIA["reward_bench"]) - {"hhh-honest"}
     assert table.set_index("subset").weight["math-prm"] == pytest.approx(0.5)
 
 
 def test_small_table_by_hand():
-    table = rb.section_scores(*small(), rng=rng(), n=200).set_index("section")
+    table = reward_bench.section_scores(*small(), rng=rng(), n=200).set_index("section")
     assert table.value["chat"] == pytest.approx((4 * 0.75 + 2 * 0) / 6)
     assert table.value["chat-hard"] == pytest.approx(0.5)
     assert table.value["reasoning"] == pytest.approx(0.5 * 1 + 0.25 * 0.25 + 0.25 * 0.5)
@@ -58,20 +57,25 @@ def test_small_table_by_hand():
 
 
 def test_without_code_mathematics_weighs_as_it_counts():
-    table = rb.subset_weights(["gsm8k"] * 3 + ["math-prm"]).set_index("subset")
+    table = reward_bench.subset_weights(["gsm8k"] * 3 + ["math-prm"]).set_index("subset")
     assert table.weight["gsm8k"] == 0.75
-    assert rb.subset_weights(["gsm8k"] * 3 + ["hep-go"]).weight.tolist() == [0.5, 0.5]
+    assert reward_bench.subset_weights(["gsm8k"] * 3 + ["hep-go"]).weight.tolist() == [0.5, 0.5]
 
 
 def test_an_unknown_subset_is_its_own_section():
-    assert rb.sections_in_order(["zeal", "hep-go", "alpacaeval-easy", "ease"]) == ["chat", "reasoning", "ease", "zeal"]
+    assert reward_bench.sections_in_order(["zeal", "hep-go", "alpacaeval-easy", "ease"]) == [
+        "chat",
+        "reasoning",
+        "ease",
+        "zeal",
+    ]
 
 
 def test_interval_of_one_subset_is_the_plain_bootstrap():
     values = rng().random(300)
     prompt = np.repeat(np.arange(100), 3).astype(str)
-    ours = rb.section_scores(values, np.full(300, "pandalm"), prompt, rng=rng(), n=4000).iloc[0]
-    plain = metrics.bootstrap(values, prompt, rng=rng(), n=4000)
+    ours = reward_bench.section_scores(values, np.full(300, "pandalm"), prompt, rng=rng(), n=4000).iloc[0]
+    plain = intervals.bootstrap(values, prompt, rng=rng(), n=4000)
     assert ours.value == pytest.approx(plain.estimate)
     assert (ours.low, ours.high) == pytest.approx((plain.low, plain.high), abs=2e-3)
 
@@ -80,7 +84,7 @@ def test_interval_has_the_width_of_the_stratified_formula():
     draw = rng()
     subset = np.repeat(["alpacaeval-easy", "mt-bench-med"], [400, 100])
     values = np.r_[draw.random(400) < 0.9, draw.random(100) < 0.5].astype(float)
-    line = rb.section_scores(values, subset, np.arange(500).astype(str), rng=rng(), n=4000).iloc[0]
+    line = reward_bench.section_scores(values, subset, np.arange(500).astype(str), rng=rng(), n=4000).iloc[0]
     se = np.sqrt(sum((w**2) * values[subset == s].var(ddof=1) / n for s, n, w in zip(*strata(), strict=True)))
     assert line.high - line.low == pytest.approx(2 * 1.96 * se, rel=0.06)
 
@@ -91,16 +95,18 @@ def strata():
 
 def test_pairs_of_one_prompt_move_together():
     subset, values = np.full(200, "pandalm"), np.repeat(rng().random(50) < 0.5, 4).astype(float)
-    together = rb.section_scores(values, subset, np.repeat(np.arange(50), 4), rng=rng(), n=1000).iloc[0]
-    apart = rb.section_scores(values, subset, np.arange(200), rng=rng(), n=1000).iloc[0]
+    together = reward_bench.section_scores(values, subset, np.repeat(np.arange(50), 4), rng=rng(), n=1000).iloc[0]
+    apart = reward_bench.section_scores(values, subset, np.arange(200), rng=rng(), n=1000).iloc[0]
     assert together.high - together.low > 1.6 * (apart.high - apart.low)
 
 
 def test_differences_are_paired_and_tested():
     values, subset, prompt = small()
-    same = rb.section_differences(values, values, subset, prompt, rng=rng(), n=200)
+    same = reward_bench.section_differences(values, values, subset, prompt, rng=rng(), n=200)
     assert (same[["difference", "low", "high"]] == 0).all(axis=None) and (same.p_value > 0.9).all()
-    one = rb.section_differences(np.ones(18), np.zeros(18), subset, prompt, rng=rng(), n=4000).set_index("section")
+    one = reward_bench.section_differences(np.ones(18), np.zeros(18), subset, prompt, rng=rng(), n=4000).set_index(
+        "section"
+    )
     assert one.low["average"] == pytest.approx(1) and one.p_value["average"] < 0.05
 
 
@@ -115,9 +121,9 @@ def test_differences_are_paired_and_tested():
 )
 def test_broken_scores_are_refused(change, says):
     with pytest.raises(InputError, match=says):
-        rb.section_scores(*change(*small()), rng=rng(), n=200)
+        reward_bench.section_scores(*change(*small()), rng=rng(), n=200)
     with pytest.raises(InputError, match="at least 100"):
-        rb.section_scores(*small(), rng=rng(), n=10)
+        reward_bench.section_scores(*small(), rng=rng(), n=10)
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +133,14 @@ def worlds():
 
 @pytest.fixture(scope="module")
 def bench():
-    return runs.load_bench("synthetic-audience", synthetic_prompts=150)
+    return bench_runs.load_bench("synthetic-audience", synthetic_prompts=150)
 
 
 @pytest.fixture(scope="module")
 def result(worlds, bench):
     quick = {"heads": 2, "dtype": "float64", "learning_rate": 1e-2}
     rows = ("micro", "micro_plus", "single", "length")
-    return runs.evaluate_bench(bench, worlds, rows, quick, seeds=[0, 1, 2], budget=10)
+    return bench_runs.evaluate_bench(bench, worlds, rows, quick, seeds=[0, 1, 2], budget=10)
 
 
 def test_no_training_prompt_is_tested_on(worlds, bench, result):
@@ -145,66 +151,66 @@ def test_no_training_prompt_is_tested_on(worlds, bench, result):
     assert [line["fold"] for line in result.chosen["micro"]] == [0, 1, 0]
     with pytest.raises(InputError, match="every prompt of"):
         everywhere = [replace(worlds[0], train=bench.pairs)]
-        runs.evaluate_bench(bench, everywhere, ["single"], {}, seeds=[0], budget=5)
+        bench_runs.evaluate_bench(bench, everywhere, ["single"], {}, seeds=[0], budget=5)
 
 
 def test_joined_pairs_keep_their_features(worlds):
     a, b = worlds[0].test, worlds[1].test
-    joined = runs.concatenate([a, b])
+    joined = bench_runs.concatenate([a, b])
     assert torch.equal(joined.difference, torch.cat([a.difference, b.difference]))
     assert torch.equal(joined.context_features, torch.cat([a.context_features, b.context_features]))
     assert torch.equal(joined.length_difference, torch.cat([a.length_difference, b.length_difference]))
     assert joined.prompt_id.tolist() == [*a.prompt_id, *b.prompt_id]
-    shared = runs.concatenate([a, a.flip()])  # one table, pointed into twice
+    shared = bench_runs.concatenate([a, a.flip()])  # one table, pointed into twice
     assert shared.responses is a.responses and torch.equal(shared.difference[: len(a)], -shared.difference[len(a) :])
     narrow = a.with_tables(responses=a.responses[:, :3])
     with pytest.raises(InputError, match="same backbone"):
-        runs.concatenate([narrow, b])
+        bench_runs.concatenate([narrow, b])
     with pytest.raises(InputError, match="at least one set"):
-        runs.concatenate([])
+        bench_runs.concatenate([])
 
 
 def test_several_training_sets_are_one_world(worlds):
-    one = runs.load_training("synthetic-audience", 2, synthetic_prompts=60)
+    one = bench_runs.load_training("synthetic-audience", 2, synthetic_prompts=60)
     assert len(one) == 2 and one[0].name == "synthetic-audience"
-    assert runs.load_training("none", 2) == []
+    assert bench_runs.load_training("none", 2) == []
     with pytest.raises(InputError, match="is in synthetic-audience and in"):
-        runs.load_bench("synthetic-audience synthetic-audience", synthetic_prompts=60)
+        bench_runs.load_bench("synthetic-audience synthetic-audience", synthetic_prompts=60)
 
 
 def test_tables_say_what_the_predictions_say(bench, result):
-    table = tables.section_table(result, seed=0, n_bootstrap=200)
+    table = reward_bench_tables.section_table(result, seed=0, n_bootstrap=200)
     mean = metrics.correct(result.probability["micro"].ravel()).reshape(-1, 3).mean(axis=1)
     attribute = result.pairs["attribute"].to_numpy()
     ours = table[table.method == "micro"].set_index("section").value
     assert ours["expert"] == pytest.approx(mean[attribute == "expert"].mean())
     assert ours["average"] == pytest.approx(np.mean([mean[attribute == a].mean() for a in set(attribute)]))
     assert table["paper"].isna().all()  # no section of RewardBench, so nothing to stand beside
-    gaps = tables.difference_table(result, seed=0, n_bootstrap=200)
+    gaps = reward_bench_tables.difference_table(result, seed=0, n_bootstrap=200)
     single = table[table.method == "single"].set_index("section").value
     line = gaps[(gaps.reference == "micro") & (gaps.method == "single") & (gaps.section == "average")].iloc[0]
     assert line.difference == pytest.approx(ours["average"] - single["average"])
-    given = tables.tables(result, bench, seed=0, n_bootstrap=200)
+    given = reward_bench_tables.tables(result, bench, seed=0, n_bootstrap=200)
     assert [t["number"] for t in given] == ["10", "10b", "10c"] and all(
         set(t["frame"]) == set(t["columns"]) for t in given
     )
-    assert tables.tables(None, None, seed=0, n_bootstrap=200) == []
+    assert reward_bench_tables.tables(None, None, seed=0, n_bootstrap=200) == []
 
 
 def test_claims_have_the_paper_s_directions():
-    sections = [*rb.ORDER, "average"]
+    sections = [*reward_bench.ORDER, "average"]
     lines = [
         {"dataset": "d", "reference": "micro", "method": "single", "section": s}
         | {"difference": 0.1, "low": 0.05, "high": 0.2}
         for s in sections
     ]
-    found = {(r["claim"], r["part"].split(" ")[0]): r for r in tables.claims(pd.DataFrame(lines), n_runs=5)}
+    found = {(r["claim"], r["part"].split(" ")[0]): r for r in claims_bench.claims(pd.DataFrame(lines), n_runs=5)}
     assert found["C39", "average,"]["low"] == 0.05 and found["C40", "reasoning"]["low"] == 0.05
     assert found["C40", "safety"]["low"] == -0.2 and found["C40", "chat"]["high"] == -0.05
-    assert tables.claims(tables.difference_table(None, seed=0, n_bootstrap=200), n_runs=0) == []
+    assert claims_bench.claims(reward_bench_tables.difference_table(None, seed=0, n_bootstrap=200), n_runs=0) == []
 
 
 def test_stand_ins_are_named():
-    assert tables.stands_for("llmbar", "faireval").startswith("alpacaeval")
-    assert tables.stands_for("llmbar", "llmbar-natural").startswith("llmbar")
-    assert tables.stands_for("synthetic-audience", "expert") == "nothing"
+    assert reward_bench_tables.stands_for("llmbar", "faireval").startswith("alpacaeval")
+    assert reward_bench_tables.stands_for("llmbar", "llmbar-natural").startswith("llmbar")
+    assert reward_bench_tables.stands_for("synthetic-audience", "expert") == "nothing"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from micro_paper.errors import InputError, MissingError
-from micro_paper.notebooks import problems, read_notebook
-from micro_paper.run import NotebookError, find_notebook, refresh, resolve, run
+from micro_paper.workflow.notebooks import problems, read_notebook
+from micro_paper.workflow.run import NotebookError, find_notebook, refresh, resolve, run
 
 ROOT = Path(__file__).resolve().parent.parent
 

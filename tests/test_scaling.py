@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import scaling
 from micro_paper.errors import InputError
-from micro_paper.scaling import Recent, Scaler
+from micro_paper.methods import scaling
+from micro_paper.methods.scaling import Recent, Scaler
 
 CPU = torch.device("cpu")
 

@@ -9,13 +9,17 @@ import torch
 from scipy import stats
 from test_plotting import collisions
 
-from micro_paper import curves, evaluation, metrics, plotting_sweeps, sweep_evidence, sweeps, verdicts
+from micro_paper import intervals, metrics
+from micro_paper.claims import sweeps as sweep_evidence
 from micro_paper.errors import InputError
+from micro_paper.experiments import budget_curves, evaluation, sweeps
+from micro_paper.experiments.sweep_measures import best_head_decisions, entropy_share, redundant_heads, target_entropy
+from micro_paper.experiments.worlds import context_budget, largest_budget, load_folds
+from micro_paper.intervals import Interval
 from micro_paper.methods import make
-from micro_paper.metrics import Interval
-from micro_paper.settings import Settings
-from micro_paper.sweep_measures import best_head_decisions, entropy_share, redundant_heads, target_entropy
-from micro_paper.worlds import context_budget, largest_budget, load_folds
+from micro_paper.methods.settings import Settings
+from micro_paper.paper import verdicts
+from micro_paper.report import plots_sweeps
 
 QUICK = Settings(heads=3, dtype="float64", learning_rate=1e-2, epochs=2, stage2_epochs=2, tau=1e-2)
 GRID = sweeps.Grid((1, 2), (0, 5), 10, alphas=(0.0, 0.5), taus=(1e-4, 10.0), further=(10, 12), repeats=2)
@@ -89,7 +93,7 @@ def test_switches_and_tau_are_direct_evaluations(worlds, found):
         direct = evaluation.evaluate(worlds[:1], ["micro"], replace(QUICK, tau=tau), seeds=SEEDS[:1], budget=10)
         line = rows(found, "tau", tau=tau, run=0).iloc[0]
         assert line.nll == pytest.approx(metrics.nll(direct.probability["micro"][:, 0]))
-    table = sweep_evidence.switches_table([found], n_bootstrap=100)
+    table = sweeps.switches_table([found], n_bootstrap=100)
     assert (table.groupby("switch").difference.first() == 0).all()
     default = table[table.choice == "epoch"].accuracy.item()
     reward = table[table.choice == "reward"].iloc[0]
@@ -150,7 +154,7 @@ def test_budgets_that_are_too_large_are_left_out(worlds):
     assert found.grid.budgets == (0, 5) and found.grid.further == (5,)
     assert found.left_out == {most + 7: most, most + 1: most}
     assert set(found.tables["accuracy"].budget) == {0, 5} and "alpha" not in found.tables
-    table = curves.table_9(found.tables["accuracy"], 2, found.left_out, (5, most + 1))
+    table = budget_curves.table_9(found.tables["accuracy"], 2, found.left_out, (5, most + 1))
     assert table[table.budget == most + 1]["mean"].isna().all()
     with pytest.raises(InputError, match=f"budget {most + 1} is larger than an attribute of synthetic-rated has"):
         sweeps.sweep(worlds, QUICK, replace(GRID, budget=most + 1), SEEDS)
@@ -226,11 +230,11 @@ def test_target_entropy(worlds):
 
 def test_t_interval_is_scipys():
     values = np.random.default_rng(0).normal(0.3, 1, 5)
-    ours, theirs = sweep_evidence.t_interval(values), stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    ours, theirs = intervals.t_interval(values), stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high)) and ours.n_groups == 5
     for broken in ([1.0], [], [1.0, np.nan]):
         with pytest.raises(InputError, match="at least 2 finite values"):
-            sweep_evidence.t_interval(broken)
+            intervals.t_interval(broken)
 
 
 def made_up(gain=0.05, steps=(0.1, 0.05, 0.0), share=-0.2, redundant_weight=0.5) -> sweeps.Sweep:
@@ -381,17 +385,17 @@ def sweep_frames():
 
 
 def test_figures_are_readable_and_true():
-    figure = plotting_sweeps.heads_figure(heads_frame())
+    figure = plots_sweeps.heads_figure(heads_frame())
     assert collisions(figure) == []
     line = figure.axes[0].lines[0]
     assert list(line.get_xdata()) == [1, 2, 5, 10, 20]
     wanted = heads_frame().query("method == 'micro' and attribute == 'average' and selection == 'test (oracle)'")
     assert np.allclose(line.get_ydata(), wanted["mean"][:5])
     assert [t.get_text() for t in figure.axes[3].texts] == ATTRIBUTES
-    figure = plotting_sweeps.alpha_tau_figure(*sweep_frames())
+    figure = plots_sweeps.alpha_tau_figure(*sweep_frames())
     assert collisions(figure) == []
     assert [t.get_text() for t in figure.axes[2].get_xticklabels()] == ["1e-4", "1e-3", "0.01", "0.1", "1", "10"]
     with pytest.raises(InputError, match="lacks the column 'std'"):
-        plotting_sweeps.heads_figure(heads_frame().drop(columns="std"))
+        plots_sweeps.heads_figure(heads_frame().drop(columns="std"))
     with pytest.raises(InputError, match="no rows"):
-        plotting_sweeps.alpha_tau_figure(sweep_frames()[0], sweep_frames()[1].iloc[:0])
+        plots_sweeps.alpha_tau_figure(sweep_frames()[0], sweep_frames()[1].iloc[:0])

@@ -5,8 +5,8 @@ import pytest
 from scipy import special
 
 from micro_paper import metrics
-from micro_paper import temperature as scaling
 from micro_paper.errors import InputError
+from micro_paper.methods import temperature as scaling
 
 
 def simulated(n, temperature, seed=0):

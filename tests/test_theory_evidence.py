@@ -6,17 +6,17 @@ import pytest
 import torch
 from scipy import stats
 
-from micro_paper import evidence
+from micro_paper import intervals
+from micro_paper.claims import evidence, theory
 from micro_paper.errors import InputError
+from micro_paper.paper.verdicts import judge_identity
 from micro_paper.theory import checks, simulations
-from micro_paper.theory import claim_evidence as found
-from micro_paper.verdicts import judge_identity
 
 
 def test_a_gap_is_the_violation_only():
-    assert found.gap(checks.equal("a", 1.0, 1.5)) == 0.5
-    assert found.gap(checks.at_least("a", 2.0, 1.0)) == 0.0
-    assert found.gap(checks.at_least("a", 1.0, 2.0)) == 1.0
+    assert theory.gap(checks.equal("a", 1.0, 1.5)) == 0.5
+    assert theory.gap(checks.at_least("a", 2.0, 1.0)) == 0.0
+    assert theory.gap(checks.at_least("a", 1.0, 2.0)) == 1.0
 
 
 def test_slopes_are_those_of_the_lines_that_were_drawn():
@@ -27,31 +27,31 @@ def test_slopes_are_those_of_the_lines_that_were_drawn():
         for q, n in (("irreducible", 1 + slope * v), ("pointwise", 0.5 * v))
     ]
     frame = pd.DataFrame(lines)
-    assert np.allclose(found.slopes(frame, "diversity"), [2, 3])
-    assert np.allclose(found.slopes(frame, "diversity", "pointwise"), [4, 6])
+    assert np.allclose(theory.slopes(frame, "diversity"), [2, 3])
+    assert np.allclose(theory.slopes(frame, "diversity", "pointwise"), [4, 6])
 
 
 def test_mean_interval_is_students():
     values = [1.0, 2.0, 4.0, 5.0]
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    interval = evidence.mean_interval(values)
+    interval = intervals.mean_interval(values)
     assert np.allclose([interval.estimate, interval.low, interval.high], [3.0, low, high])
 
 
 def test_jensen_and_eq_5_are_judged_wrong_when_they_are(monkeypatch):
     rng = np.random.default_rng(0)
-    assert judge_identity(found.jensen_violation(rng, 20)) == judge_identity(found.hedge_gap(rng, 5)) == "holds"
-    monkeypatch.setattr(found, "weighted_loss", lambda m, w: torch.zeros((), dtype=torch.float64))
-    assert judge_identity(found.jensen_violation(rng, 20)) == "does not"
-    monkeypatch.setattr(found, "hedge_targets", lambda prior, losses, tau: prior)
-    assert judge_identity(found.hedge_gap(rng, 5)) == "does not"
+    assert judge_identity(theory.jensen_violation(rng, 20)) == judge_identity(theory.hedge_gap(rng, 5)) == "holds"
+    monkeypatch.setattr(theory, "weighted_loss", lambda m, w: torch.zeros((), dtype=torch.float64))
+    assert judge_identity(theory.jensen_violation(rng, 20)) == "does not"
+    monkeypatch.setattr(theory, "hedge_targets", lambda prior, losses, tau: prior)
+    assert judge_identity(theory.hedge_gap(rng, 5)) == "does not"
 
 
 def test_rows_cover_the_five_claims():
     rng = np.random.default_rng(0)
     population = simulations.default_instance(rng)
     sweeps = simulations.sweep_all(rng, 2)
-    table = evidence.frame(found.rows(checks.check_all(population), sweeps, rng))
+    table = evidence.frame(theory.rows(checks.check_all(population), sweeps, rng))
     assert sorted(set(table.claim)) == ["C01", "C02", "C03", "C04", "C05"]
     assert list(table.columns) == list(evidence.COLUMNS)
 

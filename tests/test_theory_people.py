@@ -10,9 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score
 
 from micro_paper.errors import InputError
-from micro_paper.theory.attributes import attribute_table, rated_population
-from micro_paper.theory.latent_classes import adjusted_rand, agreement, fit_latent_classes, latent_class_scores
-from micro_paper.theory.people import (
+from micro_paper.experiments.conjoint import (
     Respondents,
     bootstrap_people,
     compare_grouping,
@@ -22,6 +20,8 @@ from micro_paper.theory.people import (
     person_folds,
     stated_groups,
 )
+from micro_paper.experiments.latent_classes import adjusted_rand, agreement, fit_latent_classes, latent_class_scores
+from micro_paper.experiments.rated_attributes import attribute_table, rated_population
 from micro_paper.theory.split import split
 
 

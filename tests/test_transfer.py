@@ -8,12 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from micro_paper import data, deeper, evaluation, methods, paper_values, transfer
+from micro_paper import data
+from micro_paper.claims import transfer as claims_transfer
 from micro_paper.errors import InputError
-from micro_paper.evaluation import MACRO
-from micro_paper.features import FeatureSettings
+from micro_paper.experiments import evaluation, larger_backbone, transfer
+from micro_paper.experiments.worlds import load_folds
+from micro_paper.features.settings import FeatureSettings
+from micro_paper.methods import table as methods
+from micro_paper.metrics import MACRO
 from micro_paper.pairs import Pairs
-from micro_paper.worlds import load_folds
+from micro_paper.paper import beside
+from micro_paper.paper import values as paper_values
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "stage2_epochs": 3}
 
@@ -182,7 +187,7 @@ def test_averages_are_means_of_the_attributes(result, worlds):
     by_hand = [(result.probability["single"][result.pairs.attribute == a] > 0.5).mean() for a in worlds[0].attributes]
     assert accuracy.loc["single", MACRO] == pytest.approx(np.mean(by_hand))
     assert set(scores.dataset) == {"synthetic-rated -> synthetic-audience"}
-    both = transfer.accuracy_display(pd.concat([scores, scores.assign(dataset="other")]))
+    both = beside.accuracy_display(pd.concat([scores, scores.assign(dataset="other")]))
     assert list(both.dataset) == [scores.dataset[0]] * 4 + ["other"] * 4
     assert both[MACRO][1].startswith(f"{accuracy.loc['micro_plus', MACRO]:.3f} [")
 
@@ -202,7 +207,7 @@ def test_between_is_the_difference_of_the_same_pairs(result):
 
 
 def test_evidence_is_the_paired_difference(result):
-    rows = transfer.ordering("C26", result, ["single", "static_learned"], n_bootstrap=100)
+    rows = claims_transfer.ordering("C26", result, ["single", "static_learned"], n_bootstrap=100)
     assert [(r["method"], r["part"]) for r in rows[:2]] == [
         ("micro", "micro - single"),
         ("micro", "micro - static_learned"),
@@ -212,31 +217,31 @@ def test_evidence_is_the_paired_difference(result):
     value = scores.set_index("method").value
     assert rows[2]["value"] == pytest.approx(value["micro_plus"] - value["single"])
     with pytest.raises(InputError, match="C26 compares with 'armo', which was not evaluated"):
-        transfer.ordering("C26", result, ["armo"], n_bootstrap=100)
+        claims_transfer.ordering("C26", result, ["armo"], n_bootstrap=100)
 
 
 def test_the_paper_stands_beside(result):
     scores = evaluation.scores(result, n_bootstrap=100)
     gaps = evaluation.differences(result, n_bootstrap=100)
-    table = transfer.beside_printed(scores, gaps, 4, "HelpSteer2").set_index("method")
+    table = beside.beside_printed(scores, gaps, 4, "HelpSteer2").set_index("method")
     assert table.paper["micro"] == 0.8133 and table.paper_row_mean["micro"] == pytest.approx(0.8039, abs=5e-5)
     assert table.paper_minus_row["single"] == pytest.approx(0.8133 - 0.7753)
     assert np.isnan(table.paper["micro_plus"]) and table.verdict["micro"] == ""
-    assert transfer.beside_printed(scores, gaps, 4, "SHP").paper.isna().all()
-    larger = transfer.beside_printed(scores, gaps, 11).set_index("method")
+    assert beside.beside_printed(scores, gaps, 4, "SHP").paper.isna().all()
+    larger = beside.beside_printed(scores, gaps, 11).set_index("method")
     assert larger.paper["static_learned"] == 0.6055
     printed = set(paper_values.accuracy()["method"])
-    assert {name for names in transfer.PRINTED_ROWS.values() for name in names} <= printed
+    assert {name for names in beside.PRINTED_ROWS.values() for name in names} <= printed
 
 
 def test_claims_follow_the_sources():
-    found = transfer.claims_of(["bundled-audience", "bundled-helpsteer"], "bundled-helpsteer")
+    found = claims_transfer.claims_of(["bundled-audience", "bundled-helpsteer"], "bundled-helpsteer")
     assert {name: claim for name, (claim, _) in found.items()} == {
         "bundled-audience": "C26",
         "bundled-helpsteer": "C27",
     }
-    assert list(transfer.claims_of(["hh", "pandalm"], "summeval")) == ["hh"]
-    assert transfer.claims_of(["a"], "a") == {"a": ("C27", "HelpSteer2")}
+    assert list(claims_transfer.claims_of(["hh", "pandalm"], "summeval")) == ["hh"]
+    assert claims_transfer.claims_of(["a"], "a") == {"a": ("C27", "HelpSteer2")}
 
 
 PARAMETERS = {"backbone": "smollm2", "layers": 15, "dtype": "float32", "text_world": "smoke-texts"}
@@ -244,25 +249,25 @@ DEEPER = PARAMETERS | {"deeper_backbone": "smollm2", "deeper_layers": 30}
 
 
 def test_deeper_settings_differ_in_the_cut_alone():
-    settings = deeper.deeper_settings(DEEPER)
+    settings = larger_backbone.deeper_settings(DEEPER)
     assert (settings.layers, settings.dtype, settings.backbone) == (30, "float32", "smollm2")
-    assert deeper.label(settings) == "smollm2, 30 layers"
-    assert deeper.label(replace(settings, layers=0)) == "smollm2, all layers"
+    assert larger_backbone.label(settings) == "smollm2, 30 layers"
+    assert larger_backbone.label(replace(settings, layers=0)) == "smollm2, all layers"
     with pytest.raises(InputError, match="nothing to compare"):
-        deeper.deeper_settings(DEEPER | {"deeper_layers": 15})
+        larger_backbone.deeper_settings(DEEPER | {"deeper_layers": 15})
     with pytest.raises(InputError, match="deeper_backbone is none"):
-        deeper.deeper_settings(DEEPER | {"deeper_backbone": "none"})
+        larger_backbone.deeper_settings(DEEPER | {"deeper_backbone": "none"})
 
 
 def test_a_data_set_without_text_is_replaced():
     synthetic = {"helpsteer_like": "synthetic-rated", "rpr_like": "synthetic-criteria"}
-    assert deeper.deeper_names(DEEPER | synthetic) == ["smoke-texts"]
-    assert deeper.deeper_names(DEEPER | {"helpsteer_like": "summeval", "rpr_like": "b"}) == ["summeval", "b"]
-    assert deeper.deeper_names(PARAMETERS | synthetic | {"deeper_backbone": "none"}) == []
-    assert deeper.stand_in("summeval", deeper.with_text("summeval", "smoke-texts")) == ""
-    assert "smoke-texts stand in for synthetic-rated" in deeper.stand_in("synthetic-rated", "smoke-texts")
+    assert larger_backbone.deeper_names(DEEPER | synthetic) == ["smoke-texts"]
+    assert larger_backbone.deeper_names(DEEPER | {"helpsteer_like": "summeval", "rpr_like": "b"}) == ["summeval", "b"]
+    assert larger_backbone.deeper_names(PARAMETERS | synthetic | {"deeper_backbone": "none"}) == []
+    assert larger_backbone.stand_in("summeval", larger_backbone.with_text("summeval", "smoke-texts")) == ""
+    assert "smoke-texts stand in for synthetic-rated" in larger_backbone.stand_in("synthetic-rated", "smoke-texts")
     with pytest.raises(InputError, match="synthetic-rated has no text and text_world is 'none'"):
-        deeper.with_text("synthetic-rated", "none")
+        larger_backbone.with_text("synthetic-rated", "none")
 
 
 def pretended(rows):
@@ -281,8 +286,8 @@ def test_only_the_named_data_sets_are_read_deeper(monkeypatch, tmp_path):
         asked.append((sets, settings.layers, root))
         return SimpleNamespace(address="deep", pairs=pretended)
 
-    monkeypatch.setattr(deeper, "extract", extract)
-    worlds = deeper.deeper_folds(["smoke-texts", "smoke-texts"], 2, FeatureSettings(layers=30), root=tmp_path)
+    monkeypatch.setattr(larger_backbone, "extract", extract)
+    worlds = larger_backbone.deeper_folds(["smoke-texts", "smoke-texts"], 2, FeatureSettings(layers=30), root=tmp_path)
     [(sets, layers, root)] = asked
     assert (len(sets), len(sets[0]), layers, root) == (1, len(data.load_whole("smoke-texts")), 30, tmp_path)
     assert list(worlds) == ["smoke-texts"] and [w.fold for w in worlds["smoke-texts"]] == [0, 1]

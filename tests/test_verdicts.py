@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from micro_paper import verdicts
 from micro_paper.errors import InputError
-from micro_paper.metrics import Interval
-from micro_paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
+from micro_paper.intervals import Interval
+from micro_paper.paper import verdicts
+from micro_paper.paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
 
 
 def interval(low, high):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper import words
-from micro_paper.evaluation import evaluate
+from micro_paper.experiments import bag_of_words
+from micro_paper.experiments.evaluation import evaluate
+from micro_paper.experiments.worlds import World
 from micro_paper.pairs import Pairs
-from micro_paper.worlds import World
 
 GOOD = ("a warm clear answer", "a warm plain answer", "one clear plain line")
 BAD = ("an odd vague answer", "one odd vague line", "an odd long line")
@@ -38,7 +38,7 @@ TEST = (["a warm unseen answer", "clear clear plain"], ["an odd unheard answer",
 
 
 def test_features_are_log_counts_of_words_of_the_training_responses():
-    counted = words.bag_of_words_world(*world(TEST))
+    counted = bag_of_words.bag_of_words_world(*world(TEST))
     # words of two letters or more, in two distinct training responses or more, in alphabetic order
     vocabulary = ["an", "answer", "clear", "line", "odd", "one", "plain", "vague", "warm"]
     chosen = counted.test.responses[counted.test.chosen].numpy()
@@ -49,7 +49,9 @@ def test_features_are_log_counts_of_words_of_the_training_responses():
 
 
 def test_test_responses_change_no_feature_of_training():
-    plain, other = (words.bag_of_words_world(*world(test)) for test in (TEST, (TEST[1], ["unseen", "unseen unheard"])))
+    plain, other = (
+        bag_of_words.bag_of_words_world(*world(test)) for test in (TEST, (TEST[1], ["unseen", "unseen unheard"]))
+    )
     for split in ("train", "validation"):
         assert torch.equal(getattr(plain, split).difference, getattr(other, split).difference)
 
@@ -57,7 +59,9 @@ def test_test_responses_change_no_feature_of_training():
 def test_spoiled_test_labels_change_no_fit():
     settings = {"heads": 1, "epochs": 5, "learning_rate": 0.1, "dtype": "float64"}
     p = [
-        evaluate([words.bag_of_words_world(*world(test))], ["oracle_attribute"], settings, seeds=[0], budget=None)
+        evaluate(
+            [bag_of_words.bag_of_words_world(*world(test))], ["oracle_attribute"], settings, seeds=[0], budget=None
+        )
         for test in (TEST, TEST[::-1])
     ]
     first, second = (result.probability["oracle_attribute"] for result in p)
@@ -65,6 +69,6 @@ def test_spoiled_test_labels_change_no_fit():
 
 
 def test_a_world_without_text_has_no_such_row():
-    assert words.bag_of_words([replace(world(TEST)[0], name="synthetic-audience")], {}, [0]) is None
+    assert bag_of_words.bag_of_words([replace(world(TEST)[0], name="synthetic-audience")], {}, [0]) is None
     with pytest.raises(ValueError, match="unknown"):
-        words.bag_of_words([world(TEST)[0]], {}, [0])
+        bag_of_words.bag_of_words([world(TEST)[0]], {}, [0])

@@ -3,10 +3,10 @@
 Labels are constructed from those levels, not given by people. CARD.md beside this file is its data card.
 """
 
-from micro_paper.data.corpus.build import Truth, truth
 from micro_paper.data.corpus.compose import compose, levels
 from micro_paper.data.corpus.ratings import RATERS, rater_ratings
 from micro_paper.data.corpus.text import DIMENSIONS, SEALED, cues, phrasings, topics
+from micro_paper.data.corpus.truth import Truth, truth
 from micro_paper.data.corpus.worlds import rpr_rows, topic_tastes
 
 __all__ = [

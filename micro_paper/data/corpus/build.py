@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from micro_paper.data.corpus import worlds
-from micro_paper.data.corpus.compose import compose, levels
+from micro_paper.data.corpus.compose import compose
 from micro_paper.data.corpus.ratings import ATTRIBUTES, rating_rows
 from micro_paper.data.corpus.text import DIMENSIONS, Topic, phrasings, topics
-from micro_paper.data.corpus.worlds import FLIPPED, LABELS, PHASES, Judgement
+from micro_paper.data.corpus.worlds import LABELS, PHASES, Judgement
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.data.frames import Built, from_ratings, from_rows
 from micro_paper.data.pairs import digest
@@ -73,91 +72,6 @@ def helpsteer(seed: int = 0, sealed: bool = False) -> Built:
     return Built(frame, built.skipped, table)
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What is known about the labels of a split, row by row as `load` returns them.
-
-    Attributes:
-        pair_id: (n,) of the rows.
-        taste: (n, 9) P(z | prompt), in the order of `corpus.DIMENSIONS`; with a stated criterion, that dimension.
-        posterior: (n, 9) P(z | prompt, pair): only dimensions that decide the pair can have judged it.
-        z: (n,) number of the dimension that judged.
-        chosen, rejected: (n, 9) true rewards, the levels of the two responses.
-        p_chosen: (n,) probability of this row's label given prompt, criterion and pair.
-        flipped: share of labels against the taste that gave them, by design.
-        cue: (n,) name of the audience, "none" for neutral prompts.
-    """
-
-    pair_id: np.ndarray
-    taste: np.ndarray
-    posterior: np.ndarray
-    z: np.ndarray
-    chosen: np.ndarray
-    rejected: np.ndarray
-    p_chosen: np.ndarray
-    flipped: float
-    cue: np.ndarray
-
-    def ceilings(self) -> dict[str, float]:
-        """Return what no method can beat, but by chance.
-
-        bayes_accuracy: expected accuracy of the best guess from prompt and pair; bayes_accuracy_here: that guess on the
-        labels as drawn; bayes_nll: its negative log-likelihood on them, nats; blind_accuracy: the best guess from
-        the pair alone with the average taste, on the labels as drawn (NaN where a criterion is stated); told_accuracy:
-        expected, knowing z.
-        """
-        p = self.p_chosen
-        with np.errstate(invalid="ignore"):  # a stated criterion has P(z | prompt) = 0 for the others
-            blind = self.taste.mean(axis=0) * self.posterior / self.taste
-        lean = (blind * np.sign(self.chosen - self.rejected)).sum(axis=1)
-        guess = np.where(np.isclose(lean, 0), 0.5, lean > 0)
-        return {
-            "bayes_accuracy": float(np.maximum(p, 1 - p).mean()),
-            "bayes_accuracy_here": float(np.where(p == 0.5, 0.5, p > 0.5).mean()),
-            "bayes_nll": float(-np.log(p).mean()),
-            "blind_accuracy": float(guess.mean()) if np.isfinite(lean).all() else float("nan"),
-            "told_accuracy": 1 - self.flipped,
-        }
-
-
-def truth(name: str, split: str = "train", **options: Any) -> Truth:
-    """Return the ground truth of a split of bundled-audience, -topics, -rpr or -rpr-balanced.
-
-    Args:
-        name, split, options: as for `micro_paper.data.load`.
-
-    Raises:
-        InputError: another data set; the single ratings of bundled-helpsteer are in `rater_ratings`.
-    """
-    from micro_paper.data.registry import build, split_frame
-
-    if name not in SOURCES:
-        raise InputError(f"no truth about {name!r}: use one of {', '.join(SOURCES)}, or rater_ratings for ratings")
-    own = {k: options[k] for k in ("seed", "sealed", "phrasing") if k in options}
-    seed, sealed = own.get("seed", 0), own.get("sealed", False)
-    known = dict(
-        zip(
-            build(name, **own).frame["pair_id"],
-            (j for _, j in _judgements(SOURCES[name](own.get("phrasing", "free")), seed, sealed)),
-            strict=True,
-        )
-    )
-    rows = split_frame(name, split, **options)["pair_id"]
-    found = [known[i] for i in rows]
-    pools = {slug: levels(compose(slug, seed)) for slug in {j.slug for j in found}}
-    return Truth(
-        pair_id=rows.to_numpy(str),
-        taste=np.array([j.taste for j in found]),
-        posterior=np.array([j.posterior for j in found]),
-        z=np.array([j.z for j in found]),
-        chosen=np.array([pools[j.slug][j.winner] for j in found]),
-        rejected=np.array([pools[j.slug][j.loser] for j in found]),
-        p_chosen=np.array([j.p_winner for j in found]),
-        flipped=FLIPPED if name in ("bundled-audience", "bundled-topics") else 0.0,
-        cue=np.array([j.cue for j in found]),
-    )
-
-
 def _said_by_cue(judge: Callable[[Topic, str, int], list[Judgement]]) -> Source:
     def source(topic: Topic, phase: str, seed: int) -> list[tuple[dict[str, Any], Judgement]]:
         return [({"context": phrasings()[DIMENSIONS[j.z]]["fixed"][0]}, j) for j in judge(topic, phase, seed)]
@@ -205,7 +119,7 @@ def _check(seed: int, sealed: bool) -> None:
         raise InputError(f"sealed must be true or false, got {sealed!r}")
 
 
-def _judgements(source: Source, seed: int, sealed: bool) -> Iterator[tuple[dict[str, Any], Judgement]]:
+def judgements(source: Source, seed: int, sealed: bool) -> Iterator[tuple[dict[str, Any], Judgement]]:
     for topic in _topics(sealed):
         for phase in ("test",) if topic.sealed else PHASES:
             yield from source(topic, phase, seed)
@@ -214,7 +128,7 @@ def _judgements(source: Source, seed: int, sealed: bool) -> Iterator[tuple[dict[
 def _judged(name: str, source: Source, seed: int, sealed: bool) -> Built:
     _check(seed, sealed)
     rows = []
-    for said, j in _judgements(source, seed, sealed):
+    for said, j in judgements(source, seed, sealed):
         pool, topic = compose(j.slug, seed), _by_slug()[j.slug]
         base = topic.prompts[pool[j.winner].wording]
         row = {

@@ -12,16 +12,7 @@ import numpy as np
 
 from micro_paper.data.corpus.compose import compose, generator
 from micro_paper.data.corpus.pairs import ACCURACY, Candidates, candidates
-from micro_paper.data.corpus.text import (
-    DIMENSIONS,
-    WORDINGS,
-    Cue,
-    Topic,
-    cues,
-    other_criteria,
-    phrasings,
-    topics,
-)
+from micro_paper.data.corpus.text import DIMENSIONS, WORDINGS, Cue, Topic, cues, other_criteria, phrasings, topics
 
 PHASES = ("train", "test")  # a topic's rows where it is trained or validated on, and where it is tested on
 LABELS = {"train": 204, "test": 84}  # of each topic; 29 of 42 topics are in train, 8 or 9 in test

@@ -1,0 +1,206 @@
+"""Accuracy against the context budget (figure 4, table 9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from micro_paper import metrics
+from micro_paper.errors import InputError
+from micro_paper.experiments.worlds import World, context_budget, largest_budget
+from micro_paper.methods import make
+from micro_paper.methods.settings import Settings
+from micro_paper.pairs import Pairs
+from micro_paper.paper import values as paper_values
+
+# The three attributes of table 9, by what their names hold.
+TABLE_9 = ("Creativity", "Storytelling", "Linguistic Creativity")
+TABLE_9_COLUMNS = {
+    "budget": "context-labelled pairs an attribute; 0 = no contexts (the single reward)",
+    "mean": "accuracy, mean over runs",
+    "paper": "accuracy that the paper prints (its own data and backbone)",
+    "paper_std": "its standard deviation over runs",
+    "note": "which attribute of the paper ours stands in for, and why a budget is left out",
+}
+
+
+def budget_curve(
+    worlds: Sequence[World],
+    methods: Iterable[str],
+    settings: Settings | Mapping[str, Any],
+    *,
+    budgets: Sequence[int],
+    seeds: Sequence[int],
+) -> pd.DataFrame:
+    """Return the mean accuracy over attributes against the context budget, a line a run.
+
+    Stage 1 is trained once a run and shared by its budgets; 0 is stage 1 alone. Runs pair folds and seeds: run i
+    uses fold i modulo the number of folds. Columns: dataset, method, budget, run, value.
+    """
+    lines = []
+    for name in methods:
+        for i, seed in enumerate(seeds):
+            world = worlds[i % len(worlds)]
+            method = make(name, settings, seed).fit(world.train, world.validation)
+            for budget in adapted(method, world, budgets, seed):
+                value = macro_accuracy(method.predict_proba(world.test), world.test)
+                lines.append({"dataset": world.name, "method": name, "budget": budget, "run": i, "value": value})
+    return pd.DataFrame(lines)
+
+
+def adapted(method, world: World, budgets: Iterable[int], seed: int) -> Iterator[int]:
+    """Adapt a fitted method to each budget in turn and yield the budget; 0, without any context, comes first.
+
+    A method that predicts nothing without contexts (it has no stage 1) has no budget 0.
+    """
+    for budget in sorted(set(budgets)):
+        if budget:
+            method.adapt(context_budget(world.train, budget, seed))
+        elif not hasattr(method, "adapted"):
+            continue
+        yield budget
+
+
+def possible_budgets(worlds: Sequence[World], budgets: Iterable[int]) -> tuple[list[int], dict[int, int]]:
+    """Split budgets into those that every attribute of every fold can give, and the rest.
+
+    Returns:
+        The possible ones in rising order, and {budget: largest possible budget} of the others.
+    """
+    most = min(largest_budget(world.train) for world in worlds)
+    wanted = sorted(set(budgets))
+    return [b for b in wanted if b <= most], {b: most for b in wanted if b > most}
+
+
+def left_out_note(left_out: Mapping[str, Mapping[int, int]]) -> str:
+    """Return a sentence for a caption on the budgets that each data set cannot give, or "" where there are none."""
+    parts = [
+        f"{name} has no budget {', '.join(map(str, budgets))} (at most {max(budgets.values())} pairs an attribute)"
+        for name, budgets in left_out.items()
+        if budgets
+    ]
+    return f" Left out: {'; '.join(parts)}." if parts else ""
+
+
+def curve_summary(curve: pd.DataFrame, by: Sequence[str] = ("dataset", "method", "budget")) -> pd.DataFrame:
+    """Return the mean and standard deviation of `value` over runs: the columns `by`, mean, std, n_runs."""
+    grouped = curve.groupby(list(by), sort=False)["value"]
+    return grouped.agg(mean="mean", std=lambda v: v.std(ddof=1) if len(v) > 1 else 0.0, n_runs="size").reset_index()
+
+
+def accuracy_by_attribute(p: np.ndarray, pairs: Pairs) -> dict[str, float]:
+    """Return the accuracy of p, (n,), on the pairs of each attribute, in the order of their names."""
+    decided = metrics.correct(p)
+    return {str(a): float(decided[pairs.attribute == a].mean()) for a in np.unique(pairs.attribute)}
+
+
+def macro_accuracy(p: np.ndarray, pairs: Pairs) -> float:
+    """Return the mean over attributes of the accuracy of p, (n,), on `pairs`."""
+    return float(np.mean(list(accuracy_by_attribute(p, pairs).values())))
+
+
+def table_9_attributes(attributes: Sequence[str]) -> tuple[dict[str, str], bool]:
+    """Return {attribute of table 9: attribute of ours}, and whether ours are those by name.
+
+    Where the data lack one of the three, the first three attributes by name stand in for them.
+    """
+    lower = {a: a.lower() for a in sorted(attributes)}
+    tests = {
+        "Creativity": lambda name: "creativ" in name and "linguistic" not in name,
+        "Storytelling": lambda name: "storytelling" in name,
+        "Linguistic Creativity": lambda name: "linguistic" in name,
+    }
+    found = {theirs: [a for a, name in lower.items() if test(name)] for theirs, test in tests.items()}
+    if all(found.values()):
+        return {theirs: ours[0] for theirs, ours in found.items()}, True
+    return dict(zip(TABLE_9, lower, strict=False)), False
+
+
+def table_9(accuracy: pd.DataFrame, heads: int, left_out: Mapping[int, int], budgets: Sequence[int]) -> pd.DataFrame:
+    """Return table 9: three attributes at several budgets beside the single reward.
+
+    Args:
+        accuracy: "accuracy" of a sweep on RPR-like data (dataset, method, heads, budget, run, attribute, value).
+        heads: K of the two-stage rows.
+        left_out: budgets that the data cannot give, with the largest possible one.
+        budgets: all that were asked for.
+
+    Returns:
+        Columns dataset, method, budget (0 for the single reward), attribute, mean, std, n_runs, paper, paper_std
+        (missing unless the attribute is the paper's by name), note. A budget that is left out has a line without
+        a mean.
+    """
+    names = [a for a in dict.fromkeys(accuracy.attribute) if a != "average"]
+    three, by_name = table_9_attributes(names)
+    cells = curve_summary(accuracy, ("method", "heads", "budget", "attribute"))
+    cells = cells.set_index(["method", "heads", "budget", "attribute"])
+    printed = paper_values.accuracy(9).set_index(["method", "attribute"])
+    lines = []
+    for method in ("single", "micro", "micro_plus"):
+        for budget in [0] if method == "single" else sorted(budgets):
+            for theirs, ours in three.items():
+                key = (method, 1 if method == "single" else heads, budget, ours)
+                found = cells.loc[key] if key in cells.index else {"mean": math.nan, "std": math.nan, "n_runs": 0}
+                row = "Single Reward" if method == "single" else f"MiCRo (B={budget})"
+                paper = printed.loc[(row, theirs)] if by_name and (row, theirs) in printed.index else {}
+                notes = [] if by_name else [f"stands in for {theirs.lower()}"]
+                if budget in left_out:
+                    notes.append(f"an attribute has only {left_out[budget]} training pairs")
+                lines.append(
+                    {"dataset": accuracy.dataset.iloc[0], "method": method, "budget": budget, "attribute": ours}
+                    | {"mean": float(found["mean"]), "std": float(found["std"]), "n_runs": int(found["n_runs"])}
+                    | {"paper": float(paper.get("accuracy", math.nan)), "paper_std": float(paper.get("std", math.nan))}
+                    | {"note": "; ".join(notes)}
+                )
+    return pd.DataFrame(lines)
+
+
+def table_9_display(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table_9` as the paper shows it: a row a method and budget, mean +- std and the paper's mean a cell."""
+    shown = table.assign(
+        cell=[
+            "left out" if math.isnan(r.mean) else f"{r.mean:.3f} ± {r.std:.3f}" + _beside(r.paper)
+            for r in table.itertuples()
+        ]
+    )
+    wide = shown.pivot(index=["method", "budget"], columns="attribute", values="cell")
+    order = list(dict.fromkeys(zip(table.method, table.budget, strict=True)))
+    return wide.loc[order, list(dict.fromkeys(table.attribute))].reset_index().rename_axis(columns=None)
+
+
+def _beside(paper: float) -> str:
+    return "" if math.isnan(paper) else f" (paper {paper:.3f})"
+
+
+def whole_numbers(text: str) -> list[int]:
+    """Return the whole numbers of a parameter such as "0 5 10 20 50", in rising order.
+
+    Raises:
+        InputError: something else stands in it, or it is empty.
+    """
+    try:
+        numbers = sorted({int(word) for word in text.replace(",", " ").split()})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 0:
+        raise InputError(f"expected whole numbers >= 0 such as '0 5 10 20 50', got {text!r}")
+    return numbers
+
+
+def numbers(text: str) -> list[float]:
+    """Return the numbers of a parameter such as "0 0.05 0.5 1", in rising order.
+
+    Raises:
+        InputError: something else stands in it, one is below 0 or not finite, or it is empty.
+    """
+    try:
+        found = sorted({float(word) for word in text.replace(",", " ").split()})
+    except ValueError:
+        found = []
+    if not found or not all(math.isfinite(x) and x >= 0 for x in found):
+        raise InputError(f"expected numbers >= 0 such as '0 0.05 0.5 1', got {text!r}")
+    return found

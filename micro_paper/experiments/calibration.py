@@ -1,0 +1,213 @@
+"""Are predictions right as often as they say? Before and after one temperature, fitted on validation pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from micro_paper import intervals, metrics
+from micro_paper.errors import InputError
+from micro_paper.experiments.runs import Fitted
+from micro_paper.experiments.worlds import World, load_world
+from micro_paper.methods.temperature import fit_temperature, scale
+from micro_paper.pairs import Pairs
+from micro_paper.report.columns import meanings
+
+Floats = NDArray[np.float64]
+Validation = Mapping[tuple[str, int], Pairs]  # by name and fold of the world
+BINS = 15  # of confidence in [1/2, 1], as in `metrics.ece`
+SCALED = {False: "as predicted", True: "scaled"}
+COLUMNS = {
+    "metric": "ece (share), brier (mean squared error) or nll (nats), over all test pairs, mean over runs",
+    "temperature": "fitted on validation pairs, median over runs; above 1 makes predictions less sure",
+    "before": "as predicted",
+    "before_low": "lower end of its 95 % interval over prompts",
+    "before_high": "upper end of its 95 % interval over prompts",
+    "after": "after temperature scaling",
+    "after_low": "lower end of its 95 % interval over prompts",
+    "after_high": "upper end of its 95 % interval over prompts",
+    "difference": "after less before, paired by prompt",
+    "low": "lower end of the 95 % interval over prompts",
+    "high": "upper end of the 95 % interval over prompts",
+    "n_pairs": "test pairs, those of all runs together",
+    "n_runs": "runs: run i has fold i (cyclic) and seed i",
+    "calibration": "as predicted, or scaled by the temperature",
+    "confidence": "mean max(p, 1 - p) of the pairs in the bin",
+    "value": "share of these pairs decided as labelled",
+}
+
+
+def complete_validation(worlds: Sequence[World], **options: Any) -> dict[tuple[str, int], Pairs]:
+    """Return the validation pairs of rated worlds with those that every attribute decides alike, as the test pairs are.
+
+    A temperature from the harder validation pairs that training and its choices use would be too large for test pairs.
+
+    Args:
+        worlds: of any kind; only rated ones are read again.
+        options: of `worlds.load_world`.
+    """
+    from micro_paper import data
+
+    rated = [w for w in worlds if not w.name.startswith("synthetic-") and data.describe(w.name).kind == "rated"]
+    return {
+        (w.name, w.fold): load_world(w.name, fold=w.fold, drop_unanimous=False, **options).validation for w in rated
+    }
+
+
+def calibration_table(
+    fitted: Sequence[Fitted], validation: Validation | None = None, *, seed: int = 0, n_bootstrap: int = 10_000
+) -> pd.DataFrame:
+    """Return ECE, Brier score and NLL of each method before and after temperature scaling, with intervals.
+
+    Each run has a temperature of its own, from its validation pairs. Scores are means over runs of the score over the
+    run's test pairs. One resample of prompts serves all runs, methods and both states. As resampling adds to an ECE,
+    its resamples are centred on the estimate.
+
+    Args:
+        fitted: from `audit.fit_runs`.
+        validation: pairs to fit the temperature on, in place of a world's own.
+
+    Returns:
+        Columns dataset, method, metric, temperature, before, before_low, before_high, after, after_low, after_high,
+        difference, low, high, n_pairs, n_prompts, n_runs.
+    """
+    lines = []
+    for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
+        runs, temperature, states = _predicted(fitted, dataset, name, validation)
+        prompts = sorted(set().union(*(f.world.test.prompt_id for f in runs)))
+        weights = _resamples(len(prompts), np.random.default_rng(seed), n_bootstrap)
+        found = {}
+        for scaled, probabilities in states.items():
+            for metric in ("ece", "brier", "nll"):
+                each = [
+                    _score(metric, p, np.searchsorted(prompts, f.world.test.prompt_id), weights)
+                    for p, f in zip(probabilities, runs, strict=True)
+                ]
+                estimate, draws = (np.mean([e[i] for e in each], axis=0) for i in (0, 1))
+                if metric == "ece":
+                    draws = draws - draws.mean() + estimate
+                found[metric, scaled] = (float(estimate), draws)
+        base = {"dataset": dataset, "method": name, "temperature": float(np.median(temperature)), "n_runs": len(runs)}
+        base |= {"n_pairs": sum(len(f.world.test) for f in runs), "n_prompts": len(prompts)}
+        for metric in ("ece", "brier", "nll"):
+            before, after = found[metric, False], found[metric, True]
+            line = base | {"metric": metric} | _ends("before", *before, len(prompts))
+            line |= _ends("after", *after, len(prompts))
+            line |= _ends("difference", after[0] - before[0], after[1] - before[1], len(prompts))
+            lines.append(line)
+    order = ["dataset", "method", "metric", "temperature"]
+    order += [f"{s}{end}" for s in ("before", "after") for end in ("", "_low", "_high")]
+    table = pd.DataFrame(lines).rename(columns={"difference_low": "low", "difference_high": "high"})
+    ends = ["before_low", "after_low"]  # of scores that cannot be negative
+    table[ends] = table[ends].clip(lower=0)
+    return table[[*order, "difference", "low", "high", "n_pairs", "n_prompts", "n_runs"]]
+
+
+def _predicted(
+    fitted: Sequence[Fitted], dataset: str, name: str, validation: Validation | None
+) -> tuple[list[Fitted], list[float], dict[bool, list[Floats]]]:
+    """Return the runs of a method, their temperatures, and p of each run's test pairs, not scaled and scaled."""
+    runs = [f for f in fitted if (f.world.name, f.name) == (dataset, name)]
+    held_out = [(validation or {}).get((f.world.name, f.world.fold), f.world.validation) for f in runs]
+    # six digits: what is calibrated already has temperature 1, and stays as it is to the last bit
+    temperature = [round(fit_temperature(f.method.predict_proba(v)), 6) for f, v in zip(runs, held_out, strict=True)]
+    plain = [f.method.predict_proba(f.world.test) for f in runs]
+    scaled = [p if t == 1 else scale(p, t) for p, t in zip(plain, temperature, strict=True)]
+    return runs, temperature, {False: plain, True: scaled}
+
+
+def _resamples(n_groups: int, rng: np.random.Generator, n: int) -> Floats:
+    if n_groups < 2:
+        raise InputError("one prompt cannot be resampled: give pairs of at least 2 prompts")
+    if n < 100:
+        raise InputError(f"n must be at least 100 resamples, got {n}")
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float32)
+
+
+def _score(metric: str, p: Floats, group: np.ndarray, weights: Floats) -> tuple[float, Floats]:
+    """Return the score of p, (n,), and its resampled values, (R,)."""
+    count = np.bincount(group, minlength=weights.shape[1]).astype(float)
+    total = np.maximum(weights @ count, 1)
+    if metric == "ece":
+        sums = np.stack([np.bincount(group, weights=g, minlength=weights.shape[1]) for g in _gaps(p)], axis=1)
+        return metrics.ece(p, BINS), np.abs(weights @ sums).sum(axis=1) / total
+    values = (1 - p) ** 2 if metric == "brier" else -np.log(np.maximum(p, 1e-300))
+    return float(values.mean()), weights @ np.bincount(group, weights=values, minlength=weights.shape[1]) / total
+
+
+def _gaps(p: Floats) -> list[Floats]:
+    """Return, for each bin, right less confidence of its pairs and 0 elsewhere: (BINS, n)."""
+    confidence = np.maximum(p, 1 - p)
+    where = np.minimum(((confidence - 0.5) * 2 * BINS).astype(int), BINS - 1)
+    return [np.where(where == b, metrics.correct(p) - confidence, 0.0) for b in range(BINS)]
+
+
+def _ends(name: str, estimate: float, draws: Floats, n_groups: int) -> dict[str, float]:
+    tail = stats.norm.sf(stats.t.isf(0.025, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1)))  # as in `metrics`
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return {name: float(estimate), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def reliability(
+    fitted: Sequence[Fitted],
+    validation: Validation | None = None,
+    *,
+    bins: int = 8,
+    least: int = 20,
+    seed: int = 0,
+    n_bootstrap: int = 2000,
+) -> pd.DataFrame:
+    """Return how often predictions of each confidence are right, the test pairs of all runs together.
+
+    Args:
+        fitted, validation: as for `calibration_table`.
+        bins: equal bins of confidence max(p, 1 - p) in [1/2, 1]. least: bins with fewer pairs or prompts are left out.
+
+    Returns:
+        Columns dataset, method, calibration, confidence, value, low, high, n_pairs.
+    """
+    lines = []
+    for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
+        runs, _, states = _predicted(fitted, dataset, name, validation)
+        prompt = np.concatenate([f.world.test.prompt_id for f in runs])
+        for scaled, probabilities in states.items():
+            p = np.concatenate(probabilities)
+            confidence, right = np.maximum(p, 1 - p), metrics.correct(p)
+            where = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+            for b in range(bins):
+                own = where == b
+                if own.sum() < least or len(set(prompt[own])) < least:
+                    continue
+                interval = intervals.bootstrap(right[own], prompt[own], rng=np.random.default_rng(seed), n=n_bootstrap)
+                lines.append(
+                    {"dataset": dataset, "method": name, "calibration": SCALED[scaled]}
+                    | {"confidence": confidence[own].mean(), "value": interval.estimate}
+                    | {"low": interval.low, "high": interval.high, "n_pairs": int(own.sum())}
+                )
+    return pd.DataFrame(lines)
+
+
+def entries(table: pd.DataFrame, curve: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the calibration tables as arguments of `Artifacts.table`."""
+    keep = ["dataset", "method", "metric", "temperature", "before", "after", "difference", "low", "high"]
+    captions = {
+        "calibration": "Calibration before and after one temperature that is fitted on validation pairs.",
+        "reliability": "How often predictions of each confidence are right (shown: as predicted).",
+    }
+    plain = curve[curve["calibration"] == SCALED[False]].drop(columns="calibration")
+    return [
+        {
+            "frame": frame,
+            "number": "00",
+            "slug": slug,
+            "caption": captions[slug],
+            "columns": meanings(frame, **COLUMNS),
+            "display": display,
+        }
+        for slug, frame, display in (("calibration", table, table[keep]), ("reliability", curve, plain))
+    ]

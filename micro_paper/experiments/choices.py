@@ -1,0 +1,101 @@
+"""What each choice of `micro_plus` brings: alone over the paper's settings, and by leaving it out of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from micro_paper import intervals, metrics
+from micro_paper.experiments.evaluation import Evaluation, evaluate
+from micro_paper.experiments.worlds import World
+from micro_paper.methods.micro_plus import CHOICES, MicroPlus
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.table import find
+from micro_paper.paper.verdicts import judge_ordering
+
+ALL = "all choices"
+ONLY, WITHOUT = "only ", "without "  # of row names
+ADDED = {ONLY: "this choice alone, over micro", WITHOUT: "micro_plus over all but this choice"}
+COLUMNS = {
+    "choice": "what is chosen on validation pairs instead of taken from the paper's settings",
+    "compared": "with and without it: alone, over micro, or micro_plus over all other choices",
+    "accuracy": "accuracy with the choice less that without it, mean over attributes, paired",
+    "accuracy_low": "lower end of its 95 % interval over prompts",
+    "accuracy_high": "upper end of its 95 % interval over prompts",
+    "verdict": "does the choice raise accuracy: holds, does not, cannot tell",
+    "nll": "negative log-likelihood with it less that without it, nats; below 0 is better",
+    "nll_low": "lower end of its 95 % interval over prompts",
+    "nll_high": "upper end of its 95 % interval over prompts",
+    "n_runs": "runs, each with its own fold or seed",
+    "option": "what validation pairs kept",
+    "runs": "in how many runs",
+}
+
+
+def evaluate_choices(worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int) -> Evaluation:
+    """Run micro, micro_plus, and micro_plus with each choice alone and without each choice, on the same pairs.
+
+    Args:
+        worlds: folds of one data set.
+        settings: the paper's.
+        budget: context-labelled pairs an attribute.
+    """
+    rows = {name: find(name) for name in ("micro", "micro_plus")}
+    for choice in CHOICES:
+        rows[ONLY + choice] = MicroPlus.restricted([choice])
+        rows[WITHOUT + choice] = MicroPlus.restricted([other for other in CHOICES if other != choice])
+    return evaluate(worlds, rows, settings, seeds=seeds, budget=budget)
+
+
+def choices_table(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+    """Return what each choice changes, with paired intervals over prompts.
+
+    Args:
+        evaluation: from `evaluate_choices`.
+
+    Returns:
+        Columns dataset, choice (ALL first), compared, accuracy, accuracy_low, accuracy_high, verdict, nll, nll_low,
+        nll_high, n_runs.
+    """
+    pairs = {(ALL, "micro_plus over micro"): ("micro_plus", "micro")}
+    for choice in CHOICES:
+        pairs[choice, ADDED[ONLY]] = (ONLY + choice, "micro")
+        pairs[choice, ADDED[WITHOUT]] = ("micro_plus", WITHOUT + choice)
+    attribute = evaluation.pairs["attribute"].to_numpy()
+    prompt = evaluation.pairs["prompt_id"].to_numpy()
+    lines = []
+    for (choice, compared), names in pairs.items():
+        p = [evaluation.probability[name] for name in names]
+        values = {
+            "accuracy": [metrics.correct(one.ravel()).reshape(one.shape).mean(axis=1) for one in p],
+            "nll": [-np.log(np.maximum(one, 1e-300)).mean(axis=1) for one in p],
+        }
+        line = {"dataset": evaluation.world, "choice": choice, "compared": compared}
+        for metric, (with_it, without) in values.items():
+            rng = np.random.default_rng(seed)
+            found = intervals.paired_bootstrap_macro(with_it, without, prompt, attribute, rng=rng, n=n_bootstrap)
+            line |= {metric: found.estimate, f"{metric}_low": found.low, f"{metric}_high": found.high}
+            if metric == "accuracy":
+                line["verdict"] = judge_ordering(found)
+        lines.append(line | {"n_runs": len(evaluation.chosen[names[0]])})
+    return pd.DataFrame(lines)
+
+
+def kept_options(evaluation: Evaluation, method: str = "micro_plus") -> pd.DataFrame:
+    """Return how many runs kept which option of each choice; columns dataset, choice, option, runs."""
+    kept = [
+        (line["choice"], line["option"])
+        for run in evaluation.chosen[method]
+        for line in run["search"]
+        if line["kept"] and line["choice"] != "temperature"
+    ]
+    counted = pd.Series(kept, dtype=object).value_counts(sort=False)
+    lines = [
+        {"dataset": evaluation.world, "choice": choice, "option": option, "runs": int(runs)}
+        for (choice, option), runs in counted.items()
+    ]
+    table = pd.DataFrame(lines, columns=["dataset", "choice", "option", "runs"])
+    order = table["choice"].map({name: i for i, name in enumerate(CHOICES)})
+    return table.iloc[np.lexsort((-table["runs"], order))].reset_index(drop=True)

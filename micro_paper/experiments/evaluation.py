@@ -1,0 +1,384 @@
+"""Run methods on worlds and say how well they predict, with intervals; never chooses anything on test pairs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from micro_paper import intervals, metrics
+from micro_paper.errors import InputError
+from micro_paper.experiments.worlds import World
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.table import Factory, find
+from micro_paper.metrics import MACRO
+
+SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
+
+
+@dataclass(frozen=True)
+class HeadRun:
+    """The heads of one run on its validation and test pairs.
+
+    Attributes:
+        rows: positions of the run's test pairs in the evaluation's pairs.
+        test: (n, K) 1 where the head decides the test pair as labelled, 1/2 for a tie.
+        validation: attribute -> (K,) accuracy on validation pairs.
+        margins: (n, K) margins on the test pairs.
+    """
+
+    fold: int
+    seed: int
+    rows: np.ndarray
+    test: np.ndarray
+    validation: dict[str, np.ndarray]
+    margins: np.ndarray
+
+
+@dataclass
+class Evaluation:
+    """Predictions of several methods on the same test pairs.
+
+    Attributes:
+        world: name of the data set.
+        pairs: pair_id, prompt_id, attribute, fold of each of n test pairs.
+        seeds: of the runs.
+        probability: method -> P(chosen preferred), (n, number of seeds).
+        supervision: method -> what it sees beyond the texts.
+        heads: method -> its runs' heads, for methods that have heads.
+        chosen: method -> one line a run: fold, seed, kept epoch, tau, and the search of a method that has one.
+    """
+
+    world: str
+    pairs: pd.DataFrame
+    seeds: list[int]
+    probability: dict[str, np.ndarray] = field(default_factory=dict)
+    supervision: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, list[HeadRun]] = field(default_factory=dict)
+    chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def evaluate(
+    worlds: Sequence[World],
+    methods: Iterable[str] | Mapping[str, Factory],
+    settings: Settings | Mapping[str, Any],
+    *,
+    seeds: Sequence[int],
+    budget: int | None,
+    keep_heads: Sequence[str] = (),
+) -> Evaluation:
+    """Fit, adapt and test each method on each fold with each seed.
+
+    Args:
+        worlds: folds of one data set: with disjoint test prompts, or all with the same (official) test pairs, which
+            then are further runs on those.
+        methods: row names of `methods.METHODS`, or row name -> factory.
+        settings: of every method alike.
+        seeds: one run each; a seed sets the initial weights, the minibatches and the context-labelled sample.
+        budget: context-labelled training pairs an attribute for stage 2; None = stage 1 only, for all methods.
+        keep_heads: methods whose single heads are kept for the tables of heads.
+    """
+    if not worlds or not seeds:
+        raise InputError("evaluation needs at least one fold and one seed")
+    shared = _check_tests(worlds)
+    pairs = pd.concat(
+        [
+            pd.DataFrame(
+                {"pair_id": w.test.pair_id, "prompt_id": w.test.prompt_id, "attribute": w.test.attribute}
+            ).assign(fold=w.fold)
+            for w in (worlds[:1] if shared else worlds)
+        ],
+        ignore_index=True,
+    )
+    result = Evaluation(worlds[0].name, pairs, list(seeds))
+    starts = np.cumsum([0] + [0 if shared else len(w.test) for w in worlds])
+    columns = len(seeds) * (len(worlds) if shared else 1)
+    factories = dict(methods) if isinstance(methods, Mapping) else {name: find(name) for name in methods}
+    for name in factories:
+        result.probability[name] = np.empty((len(pairs), columns))
+        result.chosen[name] = []
+    for number, (world, start) in enumerate(zip(worlds, starts, strict=False)):
+        rows = np.arange(start, start + len(world.test))
+        for column, seed in enumerate(seeds):
+            labelled = None if budget is None else world.contexts(budget, seed)
+            run = column + (number * len(seeds) if shared else 0)
+            fitted: dict[type, Any] = {}
+            for name, factory in factories.items():
+                method = _fit(factory(settings, seed), world, fitted)
+                if labelled is not None:
+                    if world.context_validation is not None:
+                        method.stage2_validation = world.context_validation
+                    method.adapt(labelled)
+                result.probability[name][rows, run] = method.predict_proba(world.test)
+                result.supervision[name] = method.supervision
+                result.chosen[name].append(_choices(method, world.fold, seed))
+                if name in keep_heads:
+                    result.heads.setdefault(name, []).append(_head_run(method, world, seed, rows))
+    return result
+
+
+def merge(*evaluations: Evaluation) -> Evaluation:
+    """Return one evaluation with the methods of all, which were tested on the same pairs.
+
+    Numbers of runs may differ between methods: headline rows have more than controls.
+
+    Raises:
+        InputError: the test pairs differ, or a method occurs twice.
+    """
+    first = evaluations[0]
+    result = Evaluation(first.world, first.pairs, first.seeds)
+    for other in evaluations:
+        if not other.pairs.equals(first.pairs):
+            raise InputError(f"the evaluations of {first.world} and {other.world} have other test pairs")
+        if twice := sorted(set(result.probability) & set(other.probability)):
+            raise InputError(f"method {twice[0]!r} was evaluated twice")
+        for name in ("probability", "supervision", "heads", "chosen"):
+            getattr(result, name).update(getattr(other, name))
+    return result
+
+
+def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) -> pd.DataFrame:
+    """Return the probability of every test pair in every run, long, as `Artifacts.predictions` stores it.
+
+    Columns: profile, dataset, method, fold, seed, pair_id, prompt_id, attribute, p. Where all folds test on the same
+    pairs, `seed` counts the runs.
+    """
+    n = len(evaluation.pairs)
+    parts = []
+    for method in methods:
+        p = evaluation.probability[method]
+        numbers = evaluation.seeds if p.shape[1] <= len(evaluation.seeds) else range(p.shape[1])
+        part = pd.concat([evaluation.pairs] * p.shape[1], ignore_index=True)
+        part = part.assign(method=method, seed=np.repeat(list(numbers)[: p.shape[1]], n), p=p.T.ravel())
+        parts.append(part)
+    frame = pd.concat(parts, ignore_index=True).assign(profile=profile, dataset=evaluation.world)
+    texts = ["profile", "dataset", "method", "pair_id", "prompt_id", "attribute"]
+    frame = frame.astype(dict.fromkeys(texts, "category"))
+    return frame[["profile", "dataset", "method", "fold", "seed", "pair_id", "prompt_id", "attribute", "p"]]
+
+
+def _fit(method: Any, world: World, fitted: dict[type, Any]) -> Any:
+    """Fit the method, or take over what a method of the same run with the same stage 1 has learnt."""
+    stage1 = vars(type(method)).get("stage1_of", type(method))  # not inherited: a subclass may fit otherwise
+    if stage1 in fitted:
+        method.__dict__.update(copy.copy(fitted[stage1].__dict__))
+        method.forget_stage2()
+        return method
+    fitted[stage1] = method.fit(world.train, world.validation)
+    return method
+
+
+def _choices(method: Any, fold: int, seed: int) -> dict[str, Any]:
+    epoch = getattr(getattr(method, "history", None), "best_epoch", -1)
+    search = getattr(method, "search", [])
+    return {"fold": fold, "seed": seed, "epoch": epoch, "tau": getattr(method, "tau", np.nan), "search": search}
+
+
+def _head_run(method, world: World, seed: int, rows: np.ndarray) -> HeadRun:
+    margins = method.head_margins(world.test)
+    held_out = _decided(method.head_margins(world.validation))
+    validation = {
+        a: held_out[world.validation.attribute == a].mean(axis=0) for a in np.unique(world.validation.attribute)
+    }
+    return HeadRun(world.fold, seed, rows, _decided(margins), validation, margins)
+
+
+def _check_tests(worlds: Sequence[World]) -> bool:
+    """Return whether all folds test on the same pairs; refuse what no interval can be given for."""
+    for world in worlds:
+        names, where = np.unique(world.test.attribute, return_inverse=True)
+        if MACRO in names:
+            raise InputError(f"an attribute is named {MACRO!r}, as the mean over attributes is: rename it")
+        for i, name in enumerate(names):
+            if len(set(world.test.prompt_id[where == i])) < 2:
+                raise InputError(
+                    f"attribute {str(name)!r} has a single test prompt in fold {world.fold} of {world.name}: "
+                    "an interval over prompts needs two"
+                )
+    prompts = [set(world.test.prompt_id) for world in worlds]
+    if len(worlds) > 1 and all(p == prompts[0] for p in prompts):
+        if any(not np.array_equal(w.test.pair_id, worlds[0].test.pair_id) for w in worlds):
+            raise InputError(f"the folds of {worlds[0].name} have the same test prompts but other pairs")
+        return True
+    if sum(map(len, prompts)) != len(set().union(*prompts)):
+        raise InputError(f"the folds of {worlds[0].name} share some test prompts: give disjoint or identical tests")
+    return False
+
+
+def _decided(margins: np.ndarray) -> np.ndarray:
+    if not np.isfinite(margins).all():
+        raise InputError("a head gave a non-finite margin: check the features")
+    return (margins > 0) + 0.5 * (margins == 0)
+
+
+def scores(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+    """Return accuracy, NLL and ECE of each method, by attribute and on average.
+
+    Columns: dataset, method, supervision, attribute, metric, value, low, high, std, n_pairs, n_prompts, n_runs.
+    Accuracy and NLL carry 95 % intervals that resample prompts after averaging over seeds; `std` is the standard
+    deviation over seeds. The average is the mean of the attribute rows.
+    """
+    lines = []
+    attribute = evaluation.pairs["attribute"].to_numpy()
+    prompt = evaluation.pairs["prompt_id"].to_numpy()
+    names = sorted(set(attribute))
+    for method, p in evaluation.probability.items():
+        rng = np.random.default_rng(seed)
+        per_pair = {"accuracy": metrics.correct(p.ravel()).reshape(p.shape), "nll": -np.log(np.maximum(p, 1e-300))}
+        base = {
+            "dataset": evaluation.world,
+            "method": method,
+            "supervision": evaluation.supervision[method],
+        }
+        for metric, values in per_pair.items():
+            mean = values.mean(axis=1)
+            by_seed = np.stack([values[attribute == a].mean(axis=0) for a in names])
+            spread = dict(zip(names, _std(by_seed), strict=True)) | {MACRO: _std(by_seed.mean(axis=0))}
+            for a in [*names, MACRO]:
+                rows = slice(None) if a == MACRO else attribute == a
+                interval = intervals.bootstrap_macro(mean[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
+                lines.append(
+                    base
+                    | {"attribute": a, "metric": metric, "value": interval.estimate}
+                    | {"low": interval.low, "high": interval.high, "std": spread[a]}
+                    | {"n_pairs": len(mean[rows]), "n_prompts": interval.n_groups, "n_runs": p.shape[1]}
+                )
+        ece = np.array([[metrics.ece(p[attribute == a, s]) for a in names] for s in range(p.shape[1])])
+        for a, by_seed in [*zip(names, ece.T, strict=True), (MACRO, ece.mean(axis=1))]:
+            rows = slice(None) if a == MACRO else attribute == a
+            lines.append(
+                base
+                | {"attribute": a, "metric": "ece", "value": by_seed.mean(), "low": np.nan, "high": np.nan}
+                | {"std": _std(by_seed), "n_pairs": len(attribute[rows])}
+                | {"n_prompts": len(set(prompt[rows])), "n_runs": p.shape[1]}
+            )
+    return pd.DataFrame(lines)
+
+
+def _std(values: np.ndarray):
+    return values.std(axis=-1, ddof=1) if values.shape[-1] > 1 else np.zeros(values.shape[:-1])[()]
+
+
+def differences(
+    evaluation: Evaluation, reference: str = "micro", *, seed: int = 0, n_bootstrap: int = 10_000
+) -> pd.DataFrame:
+    """Return accuracy of `reference` less that of each other method, paired by prompt.
+
+    Columns: dataset, reference, method, attribute, difference, low, high, p_value, p_holm (adjusted over the
+    attributes of one method; the average stands alone).
+    """
+    attribute = evaluation.pairs["attribute"].to_numpy()
+    prompt = evaluation.pairs["prompt_id"].to_numpy()
+    mean = {m: metrics.correct(p.ravel()).reshape(p.shape).mean(axis=1) for m, p in evaluation.probability.items()}
+    if reference not in mean:
+        raise InputError(f"reference {reference!r} was not evaluated; there are {', '.join(mean)}")
+    lines = []
+    for method in mean:
+        if method == reference:
+            continue
+        rng = np.random.default_rng(seed)
+        found = []
+        for a in [*sorted(set(attribute)), MACRO]:
+            rows = slice(None) if a == MACRO else attribute == a
+            interval = intervals.paired_bootstrap_macro(
+                mean[reference][rows],
+                mean[method][rows],
+                prompt[rows],
+                attribute[rows],
+                rng=rng,
+                n=n_bootstrap,
+            )
+            found.append(
+                {"dataset": evaluation.world, "reference": reference, "method": method, "attribute": a}
+                | {"difference": interval.estimate, "low": interval.low, "high": interval.high}
+                | {"p_value": interval.p_value}
+            )
+        adjusted = intervals.holm([line["p_value"] for line in found[:-1]])
+        for line, p in zip(found, [*adjusted, found[-1]["p_value"]], strict=True):
+            lines.append(line | {"p_holm": p})
+    return pd.DataFrame(lines)
+
+
+def best_heads(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+    """Return the accuracy of the best head of each attribute, chosen on test pairs (oracle) and on validation.
+
+    The oracle grows with the number of heads by chance alone: compare it with the random heads' oracle.
+    Columns: dataset, method, selection, attribute, value, low, high, n_heads.
+    """
+    attribute = evaluation.pairs["attribute"].to_numpy()
+    prompt = evaluation.pairs["prompt_id"].to_numpy()
+    lines = []
+    for method, runs in evaluation.heads.items():
+        for selection in SELECTIONS:
+            mean = best_head_values(evaluation, method, selection)
+            rng = np.random.default_rng(seed)
+            for a in [*sorted(set(attribute)), MACRO]:
+                rows = slice(None) if a == MACRO else attribute == a
+                interval = intervals.bootstrap_macro(mean[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
+                lines.append(
+                    {"dataset": evaluation.world, "method": method, "selection": selection, "attribute": a}
+                    | {"value": interval.estimate, "low": interval.low, "high": interval.high}
+                    | {"n_heads": runs[0].test.shape[1]}
+                )
+    return pd.DataFrame(lines)
+
+
+def best_head_values(evaluation: Evaluation, method: str, selection: str, *, one_for_all: bool = False) -> np.ndarray:
+    """Return whether the best head of its attribute decides each test pair as labelled, (n,), mean over runs.
+
+    Args:
+        selection: "test (oracle)" or "validation": the pairs that choose the head.
+        one_for_all: the one head that is best on the average of the attributes, in place of one an attribute.
+    """
+    attribute = evaluation.pairs["attribute"].to_numpy()
+    names = sorted(set(attribute))
+    total, count = np.zeros(len(attribute)), np.zeros(len(attribute))
+    for run in evaluation.heads[method]:
+        own = attribute[run.rows]
+        on_test = {a: run.test[own == a].mean(axis=0) for a in names}
+        accuracy = on_test if selection == SELECTIONS[0] else run.validation
+        if absent := [a for a in names if a not in accuracy]:
+            raise InputError(f"no validation pairs of {absent[0]!r}: its head cannot be chosen there")
+        overall = np.mean([accuracy[a] for a in names], axis=0)
+        for a in names:
+            head = (overall if one_for_all else accuracy[a]).argmax()
+            total[run.rows[own == a]] += run.test[own == a, head]
+        count[run.rows] += 1
+    return total / count
+
+
+def head_table(evaluation: Evaluation, method: str) -> pd.DataFrame:
+    """Return every head's accuracy on every attribute, heads of all runs matched to the first run's.
+
+    Runs of one fold are matched by their margins on the same test pairs (Hungarian, signed); the table shows the
+    first fold. Columns: dataset, method, head (1 .. K), attribute, value, std, n_runs, stability (mean correlation of
+    the head's margins with its partners').
+    """
+    runs = [run for run in evaluation.heads[method] if run.fold == evaluation.heads[method][0].fold]
+    first = runs[0]
+    attribute = evaluation.pairs["attribute"].to_numpy()[first.rows]
+    count = first.test.shape[1]
+    aligned, correlation = [first.test], []
+    for run in runs[1:]:
+        match = metrics.match_heads(first.margins.T, run.margins.T, signed=True)
+        aligned.append(run.test[:, match.second[np.argsort(match.first)]])
+        correlation.append(match.correlation[np.argsort(match.first)])
+    stability = np.mean(correlation, axis=0) if correlation else np.full(count, np.nan)
+    lines = []
+    for a in [*sorted(set(attribute)), MACRO]:
+        if a == MACRO:
+            names = sorted(set(attribute))
+            values = np.mean([[t[attribute == b].mean(axis=0) for t in aligned] for b in names], axis=0)
+        else:
+            values = np.stack([t[attribute == a].mean(axis=0) for t in aligned])
+        for k in range(count):
+            lines.append(
+                {"dataset": evaluation.world, "method": method, "head": k + 1, "attribute": a}
+                | {"value": values[:, k].mean(), "std": _std(values[:, k]), "n_runs": len(runs)}
+                | {"stability": stability[k]}
+            )
+    return pd.DataFrame(lines)

@@ -1,0 +1,220 @@
+"""The two audits run on data sets: tables of heads, of what masking and merging change, and the evidence on claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from micro_paper import metrics
+from micro_paper.errors import InputError
+from micro_paper.experiments import head_surgery
+from micro_paper.experiments.runs import Fitted
+from micro_paper.experiments.worlds import World, largest_budget
+from micro_paper.methods import make
+from micro_paper.methods.settings import Settings
+from micro_paper.metrics import MACRO
+from micro_paper.report.columns import meanings
+
+TRAINED, PLANTED = "as trained", "one head reversed"
+THRESHOLDS = (0.8, 0.9, 0.95)
+HEADS = [
+    "dataset",
+    "method",
+    "heads",
+    "run",
+    "head",
+    "value",
+    "low",
+    "high",
+    "n_pairs",
+    "n_prompts",
+    "weight",
+    "masked",
+]
+EFFECT = ["dataset", "method", "heads", "attribute", "before", "after", "difference", "low", "high"]
+EFFECT += ["n_pairs", "n_prompts", "n_runs", "runs_masked", "heads_masked"]
+MERGED = ["dataset", "method", "threshold", "correlation", "heads_before", "heads_left", "runs_merged"]
+MERGED += ["attribute", "before", "after", "difference", "low", "high", "n_pairs", "n_prompts", "n_runs"]
+COLUMNS = {
+    "heads": "as trained; or one head reversed: the sign of the best safety head turned, a planted fault (a control)",
+    "value": "share of validation safety pairs on which the head prefers the chosen side",
+    "weight": "mean stage-1 router weight of the head on these pairs",
+    "masked": "whether the head prefers the rejected side (upper end below 0.5), so that its weight is set to 0",
+    "before": "accuracy on test pairs before, after stage 2",
+    "after": "accuracy on test pairs after the heads were masked or merged",
+    "difference": "after less before, paired by prompt; with masking, over the runs in which a head was masked",
+    "n_pairs": "pairs (test pairs of all runs that count)",
+    "n_prompts": "prompts (bootstrap groups)",
+    "n_runs": "runs: run i has fold i (cyclic) and seed i",
+    "runs_masked": "runs in which a head was masked",
+    "heads_masked": "masked heads, all runs together",
+    "threshold": "heads of which every two correlate above it on validation pairs are merged",
+    "correlation": "largest correlation of two heads' margins on validation pairs, mean over runs",
+    "heads_before": "number of heads K",
+    "heads_left": "heads after merging, mean over runs",
+    "runs_merged": "runs in which at least two heads were merged",
+}
+
+
+def safety_audit(
+    trained: Sequence[World],
+    safety: Sequence[World],
+    attribute: str,
+    methods: Iterable[str],
+    settings: Settings | Mapping[str, Any],
+    *,
+    seeds: Sequence[int],
+    budget: int,
+    seed: int = 0,
+    n_bootstrap: int = 10_000,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Audit heads on validation safety pairs, mask the harmful ones, train stage 2, and measure on test pairs.
+
+    Each run is audited twice: as trained, and with the sign of its best safety head turned, which the audit must find.
+
+    Args:
+        trained: folds that stage 1 is trained on; their pairs on a test or audited prompt are left out.
+        safety: folds with safety pairs, validation to audit on, test to measure on, training pairs for stage 2. No
+            folds: both tables are empty.
+        attribute: of the safety pairs.
+
+    Returns:
+        The heads (columns HEADS) and the effect by attribute (columns EFFECT); the difference is missing where no head
+        was masked.
+    """
+    heads, effects = [], []
+    for name in methods if len(safety) else ():
+        kept: dict[str, list[Any]] = {TRAINED: [], PLANTED: []}
+        for run, run_seed in enumerate(seeds):
+            target = safety[run % len(safety)]
+            source = _apart(trained[run % len(trained)], target)
+            audited = target.validation.select(target.validation.attribute == attribute)
+            if not len(audited):
+                known = ", ".join(sorted(set(target.validation.attribute)))
+                raise InputError(f"{target.name} has no validation pairs of {attribute!r}: safety_attribute is {known}")
+            method = make(name, settings, run_seed).fit(source.train, source.validation)
+            right = metrics.correct(0.5 + 0.5 * np.sign(method.head_margins(audited)).ravel())
+            best = int(right.reshape(len(audited), -1).mean(axis=0).argmax())
+            labelled = target.contexts(min(budget, largest_budget(target.train)), run_seed)
+            for kind, variant in ((TRAINED, method), (PLANTED, head_surgery.reverse_head(method, best))):
+                rng = np.random.default_rng(seed)
+                table = head_surgery.head_audit(variant, audited, rng=rng, n_bootstrap=n_bootstrap)
+                heads.append(table.assign(dataset=target.name, method=name, heads=kind, run=run))
+                masked = np.flatnonzero(table["masked"])
+                safe = head_surgery.without_heads(variant, masked).adapt(labelled)
+                p = [m.predict_proba(target.test) for m in (variant.adapt(labelled), safe)]
+                kept[kind].append((len(masked), *map(metrics.correct, p), target.test))
+        for kind, runs in kept.items():
+            base = {"dataset": safety[0].name, "method": name, "heads": kind, "n_runs": len(runs)}
+            base |= {"runs_masked": sum(r[0] > 0 for r in runs), "heads_masked": sum(r[0] for r in runs)}
+            effects += [base | line for line in _effect(runs, seed, n_bootstrap)]
+    if not heads:
+        return pd.DataFrame(columns=HEADS), pd.DataFrame(columns=EFFECT)
+    return pd.concat(heads, ignore_index=True)[HEADS], pd.DataFrame(effects)[EFFECT]
+
+
+def _apart(source: World, target: World) -> World:
+    """Return the training world without pairs on prompts that the target audits or tests on."""
+    if source is target or source.fingerprint == target.fingerprint:
+        return source
+    held_out = list(set(target.validation.prompt_id) | set(target.test.prompt_id))
+    splits = {s: getattr(source, s) for s in ("train", "validation")}
+    splits = {s: pairs.select(~np.isin(pairs.prompt_id, held_out)) for s, pairs in splits.items()}
+    return World(source.name, source.fold, **splits, test=source.test, fingerprint=source.fingerprint)
+
+
+def _effect(runs: Sequence[tuple], seed: int, n_bootstrap: int) -> list[dict[str, Any]]:
+    """Compare before and after over the runs with a masked head; over all, without a difference, where none has one."""
+    some = [r for r in runs if r[0]] or list(runs)
+    before, after = (np.concatenate([r[i] for r in some]) for i in (1, 2))
+    attribute, prompt = (np.concatenate([getattr(r[3], c) for r in some]) for c in ("attribute", "prompt_id"))
+    lines = head_surgery.compare(before, after, attribute, prompt, seed=seed, n_bootstrap=n_bootstrap)
+    if not any(r[0] for r in runs):
+        lines = [line | dict.fromkeys(("difference", "low", "high"), np.nan) for line in lines]
+    return lines
+
+
+def merging(
+    fitted: Sequence[Fitted], thresholds: Sequence[float] = THRESHOLDS, *, seed: int = 0, n_bootstrap: int = 10_000
+) -> pd.DataFrame:
+    """Merge heads that agree on validation pairs, after stage 2, and measure on test pairs (appendix C.3).
+
+    Returns:
+        Columns MERGED: by data set, method, threshold and attribute (average last). Methods with one head are left out.
+    """
+    lines, fitted = [], [f for f in fitted if len(f.method.heads.weight) > 1]
+    for world, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
+        runs = [f for f in fitted if (f.world.name, f.name) == (world, name)]
+        attribute, prompt = (
+            np.concatenate([getattr(f.world.test, c) for f in runs]) for c in ("attribute", "prompt_id")
+        )
+        before = np.concatenate([metrics.correct(f.method.predict_proba(f.world.test)) for f in runs])
+        closest = [np.triu(head_surgery.correlations(f.method.head_margins(f.world.validation)), 1).max() for f in runs]
+        for threshold in thresholds:
+            merged = [head_surgery.merge_heads(f.method, f.world.validation, threshold) for f in runs]
+            left = np.array([len(m.heads.weight) for m in merged])
+            count = len(runs[0].method.heads.weight)
+            p = [m.predict_proba(f.world.test) for m, f in zip(merged, runs, strict=True)]
+            base = {"dataset": world, "method": name, "threshold": threshold, "heads_before": count}
+            base["correlation"] = float(np.mean(closest))
+            base |= {"heads_left": left.mean(), "runs_merged": int((left < count).sum()), "n_runs": len(runs)}
+            after = np.concatenate([metrics.correct(q) for q in p])
+            compared = head_surgery.compare(before, after, attribute, prompt, seed=seed, n_bootstrap=n_bootstrap)
+            lines += [base | line for line in compared]
+    return pd.DataFrame(lines, columns=MERGED)
+
+
+def safety_tables(heads: pd.DataFrame, effects: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the tables of the safety audit as arguments of `Artifacts.table`; none where nothing was audited."""
+    if not len(heads):
+        return []
+    trained = effects[(effects["heads"] == TRAINED) & (effects["attribute"] == MACRO)]
+    counts = ", ".join(
+        f"{r.method}: {r.heads_masked} in {r.runs_masked} of {r.n_runs} runs" for r in trained.itertuples()
+    )
+    grouped = heads.groupby(["method", "heads"], sort=False)
+    shown = grouped.agg(
+        runs=("run", "nunique"),
+        all_heads=("head", "size"),
+        lowest=("value", "min"),
+        highest=("value", "max"),
+        masked=("masked", "sum"),
+    )
+    keep = ["method", "heads", "attribute", "before", "after", "difference", "low", "high", "runs_masked"]
+    return [
+        _entry(
+            heads,
+            "safety_heads",
+            "Accuracy of every head on validation safety pairs (shown: range, and how many are masked).",
+            shown.reset_index(),
+        ),
+        _entry(
+            effects,
+            "safety_mask",
+            f"What masking before stage 2 changes on test pairs. Heads masked as trained: {counts}.",
+            effects[keep],
+        ),
+    ]
+
+
+def merging_table(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the table of merging as arguments of `Artifacts.table`."""
+    average = table[table["attribute"] == MACRO]
+    keep = ["dataset", "method", "threshold", "correlation", "heads_before", "heads_left", "before", "after"]
+    caption = "Heads left after merging those that agree on validation pairs, and mean accuracy on test pairs."
+    return _entry(table, "merging", caption, average[[*keep, "difference", "low", "high"]])
+
+
+def _entry(frame: pd.DataFrame, slug: str, caption: str, display: pd.DataFrame) -> dict[str, Any]:
+    columns = meanings(frame, **COLUMNS)
+    return {
+        "frame": frame,
+        "number": "00",
+        "slug": slug,
+        "caption": caption,
+        "columns": columns,
+        "display": display,
+    }

@@ -1,0 +1,198 @@
+"""Heads under audit: which prefer the rejected side of safety pairs (section 8), which say the same (appendix C.3).
+
+Both are decided on validation pairs and measured on test pairs. Masking comes before stage 2, which then trains the
+router over the remaining heads; merging comes after it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from torch import Tensor, nn
+
+from micro_paper import intervals
+from micro_paper.errors import InputError
+from micro_paper.methods.micro_plus import MicroPlus
+from micro_paper.methods.two_stage import HeadsMethod
+from micro_paper.metrics import MACRO
+from micro_paper.pairs import Pairs
+
+Fit = TypeVar("Fit", bound=HeadsMethod)
+
+
+class GroupedWeights(nn.Module):
+    """Weights over groups of heads: the sum of the members' weights, renormalised over the groups.
+
+    A head that is in no group has weight 0; one group a remaining head masks the others.
+    """
+
+    def __init__(self, inner: nn.Module, groups: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.groups = [list(group) for group in groups]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return log weights (n, G) of prompt features (n, q)."""
+        log_weights = self.inner(features)
+        sums = [log_weights[:, group].logsumexp(dim=-1) for group in self.groups]
+        return torch.stack(sums, dim=-1).log_softmax(dim=-1)
+
+
+def regroup(method: Fit, groups: Sequence[Sequence[int]]) -> Fit:
+    """Return a copy of a fitted method with one head a group, their mean, under the sum of their weights.
+
+    Heads in no group are masked: their weight is 0 and the others' are renormalised. The copy can be adapted like any
+    other; the method itself is left alone.
+
+    Raises:
+        InputError: no group, an empty one, or a head that does not exist or is in two.
+    """
+    count = len(method.heads.weight)
+    used = [head for group in groups for head in group]
+    if not groups or not all(len(group) for group in groups):
+        raise InputError("at least one head must remain: give groups with one head or more each")
+    if len(set(used)) != len(used) or not set(used) <= set(range(count)):
+        raise InputError(f"groups must name each of the heads 0 .. {count - 1} at most once, got {groups}")
+    new = copy.copy(method)
+    new.scalers = dict(method.scalers)
+    new.settings = replace(method.settings, heads=len(groups))
+    new.heads = copy.deepcopy(method.heads)
+    weight = torch.stack([method.heads.weight.detach()[list(group)].mean(dim=0) for group in groups])
+    new.heads.weight = nn.Parameter(weight, requires_grad=False)
+    new.weights = GroupedWeights(method.weights, groups)
+    if hasattr(method, "stage1_weights"):
+        new.stage1_weights = GroupedWeights(method.stage1_weights, groups)
+    if isinstance(new, MicroPlus):  # its search would go back to the heads as they were
+        new.freeze_stage1()
+    return new
+
+
+def without_heads(method: Fit, masked: Iterable[int]) -> Fit:
+    """Return a copy of the method with the weight of some heads forced to 0; call it before stage 2."""
+    gone = set(masked)
+    return regroup(method, [[k] for k in range(len(method.heads.weight)) if k not in gone])
+
+
+def reverse_head(method: Fit, head: int) -> Fit:
+    """Return a copy of the method with the sign of one head turned: a planted fault that the audit must find."""
+    new = regroup(method, [[k] for k in range(len(method.heads.weight))])
+    with torch.no_grad():
+        new.heads.weight[head] *= -1
+    return new
+
+
+def head_audit(
+    method: HeadsMethod, pairs: Pairs, *, rng: np.random.Generator, n_bootstrap: int = 10_000
+) -> pd.DataFrame:
+    """Return the accuracy of every head on safety pairs and whether it prefers the rejected side.
+
+    Args:
+        method: fitted.
+        pairs: safety pairs, the safer response chosen; held out from stage 1.
+
+    Returns:
+        A table with columns head (from 1), value, low, high (95 %, over prompts), n_pairs, n_prompts, weight (mean
+        router weight on these pairs), masked: the upper end lies below one half. If that were true of all heads, the
+        one with the highest accuracy stays.
+    """
+    if not len(pairs):
+        raise InputError("there are no safety pairs to audit on: check safety_attribute")
+    margins = method.head_margins(pairs)
+    if not np.isfinite(margins).all():
+        raise InputError("a head gave a non-finite margin: check the features")
+    right = (margins > 0) + 0.5 * (margins == 0)
+    weight = method.mixture_weights(pairs).mean(axis=0)
+    found = [intervals.bootstrap(column, pairs.prompt_id, rng=rng, n=n_bootstrap) for column in right.T]
+    table = pd.DataFrame(
+        {
+            "head": range(1, len(found) + 1),
+            "value": [i.estimate for i in found],
+            "low": [i.low for i in found],
+            "high": [i.high for i in found],
+            "n_pairs": len(pairs),
+            "n_prompts": [i.n_groups for i in found],
+            "weight": weight,
+        }
+    )
+    table["masked"] = table["high"] < 0.5
+    if table["masked"].all():
+        table.loc[table["value"].idxmax(), "masked"] = False
+    return table
+
+
+def correlations(margins: ArrayLike) -> np.ndarray:
+    """Return the correlation of every two heads' margins, (K, K), from margins (n, K).
+
+    It is taken about zero (the cosine), because which response of a pair comes first is arbitrary; a zero head has 0.
+    """
+    values = np.asarray(margins, dtype=np.float64)
+    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
+        raise InputError(f"margins must be finite and of shape (pairs, heads), got shape {values.shape}")
+    norm = np.linalg.norm(values, axis=0)
+    unit = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
+    return np.clip(unit.T @ unit, -1, 1)
+
+
+def merge_groups(margins: ArrayLike, threshold: float) -> list[list[int]]:
+    """Group heads of which every two correlate above `threshold` (complete linkage), in the order of their first head.
+
+    The correlation is signed: a head and its opposite stay apart.
+
+    Args:
+        margins: of K heads on held-out pairs, (n, K).
+        threshold: in (0, 1).
+    """
+    if not 0 < threshold < 1:
+        raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
+    distance = 1 - correlations(margins)
+    if len(distance) == 1:
+        return [[0]]
+    np.fill_diagonal(distance, 0)
+    label = fcluster(linkage(squareform(distance, checks=False), "complete"), 1 - threshold, "distance")
+    groups: dict[int, list[int]] = {}
+    for head, cluster in enumerate(label):
+        groups.setdefault(cluster, []).append(head)
+    return list(groups.values())
+
+
+def merge_heads(method: Fit, pairs: Pairs, threshold: float) -> Fit:
+    """Return a copy of the method with heads that agree on held-out `pairs` merged: weights added, heads averaged."""
+    return regroup(method, merge_groups(method.head_margins(pairs), threshold))
+
+
+def compare(
+    before: ArrayLike, after: ArrayLike, attribute: np.ndarray, prompt: np.ndarray, *, seed: int, n_bootstrap: int
+) -> list[dict[str, Any]]:
+    """Return accuracy before and after a change of heads, by attribute and their mean, paired by prompt.
+
+    Args:
+        before, after: 1 where the pair is decided as labelled, (n,); a pair may occur once a run.
+
+    Returns:
+        Lines of attribute, before, after, difference (after less before), low, high, n_pairs, n_prompts.
+    """
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    lines = []
+    for name in [*np.unique(attribute), MACRO]:
+        rows = np.full(len(before), True) if name == MACRO else attribute == name
+        rng = np.random.default_rng(seed)
+        gap = intervals.paired_bootstrap_macro(
+            after[rows], before[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap
+        )
+        own = np.unique(attribute[rows])
+        means = {
+            k: float(np.mean([v[rows & (attribute == a)].mean() for a in own]))
+            for k, v in (("before", before), ("after", after))
+        }
+        line = {"attribute": str(name)} | means | {"difference": gap.estimate, "low": gap.low, "high": gap.high}
+        lines.append(line | {"n_pairs": int(rows.sum()), "n_prompts": gap.n_groups})
+    return lines

@@ -1,0 +1,96 @@
+"""Tables 2 and 3: which rows run how often, what is stored of them, and what they say about the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from micro_paper.experiments.bag_of_words import bag_of_words
+from micro_paper.experiments.evaluation import Evaluation, evaluate, merge
+from micro_paper.experiments.hyre_protocol import COLUMNS as REST_COLUMNS
+from micro_paper.experiments.hyre_protocol import compare_on_rest
+from micro_paper.experiments.worlds import World
+from micro_paper.methods.settings import Settings
+
+__all__ = ["REST_COLUMNS", "evaluate_rows", "on_rest"]
+
+# Every fold and seed.
+HEADLINE = (
+    "micro",
+    "micro_plus",
+    "micro_plus_budget",
+    "micro_stage1",
+    "single",
+    "static_uniform",
+    "static_learned",
+    "shared_base",
+    "shared_base_mlp",
+    "armo",
+    "criterion_fewshot",
+    "pca_heads",
+)
+# Every fold, first seed: controls, baselines with micro_plus's search budget, methods that are told who the user is.
+FURTHER = (
+    "static_maxmin",
+    "oracle_attribute",
+    "hyre",
+    "micro_hyre",
+    "drms",
+    "drms_random",
+    "random_heads",
+    "shuffled_router",
+    "length",
+    "single_tuned",
+    "static_learned_tuned",
+    "shared_base_tuned",
+    "armo_tuned",
+    "criterion_fewshot_tuned",
+    "lore",
+    "pal",
+    "vpl",
+)
+STORED = (
+    "micro",
+    "micro_plus",
+    "single",
+    "static_uniform",
+    "static_learned",
+    "shared_base",
+    "armo",
+    "criterion_fewshot",
+)
+TUNED = {name.removesuffix("_tuned"): name for name in FURTHER if name.endswith("_tuned")}
+REWEIGHTED = {"hyre": "shared_base_mlp", "micro_hyre": "micro_stage1", "pca_hyre": "pca_heads"}
+
+
+def evaluate_rows(
+    worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int, *, tuned: bool = True
+) -> Evaluation:
+    """Run every row of tables 2 and 3: HEADLINE with all seeds, FURTHER and the bag of words with the first.
+
+    Args:
+        worlds: folds of one data set.
+        budget: context-labelled pairs an attribute.
+        tuned: run the tuned baselines too.
+    """
+    further = [name for name in FURTHER if tuned or name not in TUNED.values()]
+    kept = set(REWEIGHTED.values())
+    parts = [
+        evaluate(worlds, HEADLINE, settings, seeds=seeds, budget=budget, keep_heads=kept),
+        evaluate(worlds, further, settings, seeds=list(seeds)[:1], budget=budget),
+    ]
+    words = bag_of_words(worlds, settings, list(seeds)[:1])
+    return merge(*parts, *([] if words is None else [words]))
+
+
+def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_bootstrap: int) -> pd.DataFrame:
+    """Return rows judged on what is left after `shots` labelled test pairs an attribute, HyRe's protocol.
+
+    `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
+    and `pca_hyre` the principal directions. Columns: `few_shot.COLUMNS`.
+    """
+    rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot"]
+    return compare_on_rest(
+        evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed, n_bootstrap=n_bootstrap
+    )

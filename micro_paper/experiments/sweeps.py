@@ -1,0 +1,354 @@
+"""Sweeps over heads, budgets, alpha, tau and switches that share their stage-1 fits (figures 4 to 6, table 9)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from micro_paper import intervals, metrics
+from micro_paper.errors import InputError
+from micro_paper.experiments.budget_curves import (
+    accuracy_by_attribute,
+    adapted,
+    numbers,
+    possible_budgets,
+    whole_numbers,
+)
+from micro_paper.experiments.sweep_measures import (
+    best_head_decisions,
+    entropy_share,
+    macro,
+    redundant_heads,
+    target_entropy,
+)
+from micro_paper.experiments.worlds import World, context_budget
+from micro_paper.intervals import Interval
+from micro_paper.methods import make
+from micro_paper.methods.settings import PREDICTIONS, Settings
+from micro_paper.metrics import MACRO
+from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
+
+SELECTIONS = ("test (oracle)", "validation")
+# Switches on one stage 1, the default's choice first; prediction, which shares the default's stage 2, stands first.
+SWITCHES = {"prediction": PREDICTIONS, "prior": PRIORS, "refresh": REFRESH, "objective": OBJECTIVES}
+COLUMNS = {
+    "heads": "number of heads K",
+    "mean": "mean over runs",
+    "std": "standard deviation over runs",
+    "n_runs": "runs (each with its own fold and seed)",
+    "run": "number of the run",
+    "alpha": "weight of the uniformity penalty, Eq. 4",
+    "tau": "temperature of Eq. 5, nats",
+    "entropy": "mean entropy of the stage-1 router's weights on test prompts, as a share of log K",
+    "largest_share": "largest mean weight of one head over test prompts, stage 1",
+    "top_weight": "mean over test prompts of the largest weight, stage 1",
+    "validation_nll": "mean negative log-likelihood of validation pairs, stage 1, nats",
+    "test_nll": "mean negative log-likelihood of test pairs, stage 1, nats",
+    "validation_accuracy": "mean accuracy over attributes on validation pairs, stage 1",
+    "test_accuracy": "mean accuracy over attributes on test pairs, stage 1",
+    "accuracy": "mean accuracy over attributes on test pairs",
+    "nll": "mean negative log-likelihood of test pairs, nats",
+    "target_entropy": "mean entropy of the first epoch's targets (Eq. 5), as a share of log K",
+    "refresh": "omega is recomputed at the start of each epoch, or for each batch",
+    "repeat": "number of the stage-2 training: other order of the minibatches, all else equal",
+    "redundant": "heads whose margins on validation pairs correlate above .9 with an earlier head's",
+    "share_of_heads": "redundant heads as a share of all",
+    "share_of_weight": "mean router weight of all redundant heads together, on test pairs",
+    "best_head": "accuracy of the best heads (chosen on validation), mean over attributes",
+    "best_head_kept": "the same without the redundant heads",
+    "switch": "what is changed",
+    "choice": "to what; the first of a switch is the default",
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a sweep runs over.
+
+    Attributes:
+        heads: numbers of heads K; the settings' own K is always run too.
+        budgets: context-labelled pairs an attribute; 0 is stage 1 alone.
+        budget: the one budget of the sweeps that do not vary it.
+        alphas, taus: of stage 1 and of Eq. 5; tau > 0.
+        further: more budgets at the settings' own K (table 9), with the single reward beside; empty = neither.
+        repeats: stage-2 trainings of each refresh rule, at least 2.
+    """
+
+    heads: tuple[int, ...]
+    budgets: tuple[int, ...]
+    budget: int
+    alphas: tuple[float, ...] = ()
+    taus: tuple[float, ...] = ()
+    further: tuple[int, ...] = ()
+    repeats: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.heads or min(self.heads) < 1:
+            raise InputError(f"heads_grid needs whole numbers >= 1, got {list(self.heads)}")
+        if not self.budgets or min((*self.budgets, *self.further)) < 0:
+            raise InputError(f"budgets needs whole numbers >= 0, got {list(self.budgets)}")
+        if self.budget < 1:
+            raise InputError(f"budget must be >= 1 pair an attribute, got {self.budget}")
+        if any(not tau > 0 for tau in self.taus):
+            raise InputError(f"taus must be > 0, got {list(self.taus)}")
+        if any(not alpha >= 0 for alpha in self.alphas):
+            raise InputError(f"alphas must be >= 0, got {list(self.alphas)}")
+        if self.repeats < 2:
+            raise InputError(f"repeats must be >= 2 for a spread, got {self.repeats}")
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any], like: str) -> Grid:
+        """Return the grid that a notebook's parameters state; table 9's budgets for `like` = "rpr" alone."""
+        return cls(
+            heads=tuple(whole_numbers(parameters["heads_grid"])),
+            budgets=tuple(whole_numbers(parameters["budgets"])),
+            budget=parameters["budget"],
+            alphas=tuple(numbers(parameters["alphas"])),
+            taus=tuple(numbers(parameters["taus"])),
+            further=tuple(whole_numbers(parameters["budgets_by_attribute"])) if like == "rpr" else (),
+        )
+
+
+@dataclass
+class Sweep:
+    """What a sweep found on one data set.
+
+    Attributes:
+        world: its name.
+        heads: the settings' own K.
+        grid: with the budgets that were possible.
+        left_out: {budget: largest possible budget} of the others.
+        n_runs: runs.
+        tables: name -> tidy frame, a line a run: "accuracy" (method, heads, budget, attribute), "best_heads"
+            (method, heads, selection, attribute), "redundancy", "alpha", "tau", "refresh", "switches".
+        prompts, attributes: of the test pairs of all runs, one after the other, (n,).
+        decided: cell -> 1 for each of these pairs that was decided as labelled, 1/2 for a tie, (n,). Cells:
+            ("routed", method, K, budget), (selection of the best head, method, K), ("switch", switch, choice),
+            and ("kept", method, K): best head by validation without the redundant ones.
+        counts: calls of `fit` and of `adapt` that it took.
+    """
+
+    world: str
+    heads: int
+    grid: Grid
+    left_out: dict[int, int]
+    n_runs: int
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    prompts: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    attributes: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    decided: dict[tuple, np.ndarray] = field(default_factory=dict)
+    counts: Counter = field(default_factory=Counter)
+
+
+def sweep(worlds: Sequence[World], settings: Settings | Mapping[str, Any], grid: Grid, seeds: Sequence[int]) -> Sweep:
+    """Run every sweep on one data set; run i uses fold i modulo the number of folds and `seeds[i]`.
+
+    Within a run every K, alpha and method is fitted once. `micro` is adapted to every budget at every K; `micro_plus`,
+    which makes its choices anew each time, away from its own K only to 0, the smallest and the fixed budget;
+    `random_heads` only at its own K (its heads do not depend on training). Test pairs choose nothing but the heads of
+    the rows "test (oracle)".
+
+    Raises:
+        InputError: fewer than 2 runs, or the fixed budget is larger than an attribute has.
+    """
+    settings = Settings.of(settings)
+    if not worlds or len(seeds) < 2:
+        raise InputError(f"a sweep needs a fold and at least 2 runs for its intervals, got {len(seeds)} seeds")
+    budgets, left_out = possible_budgets(worlds, (*grid.budgets, grid.budget))
+    further, more = possible_budgets(worlds, grid.further)
+    if grid.budget in left_out:
+        raise InputError(f"budget {grid.budget} is larger than an attribute of {worlds[0].name} has: lower it")
+    grid = replace(grid, budgets=tuple(budgets), further=tuple(further))
+    found = Sweep(worlds[0].name, settings.heads, grid, left_out | more, len(seeds))
+    runs = [_Run(found, worlds[i % len(worlds)], i, seed) for i, seed in enumerate(seeds)]
+    for run in runs:
+        run.all(settings)
+    found.tables = {name: pd.DataFrame(run_lines) for name, run_lines in _gathered(r.lines for r in runs).items()}
+    found.decided = {key: np.concatenate(parts) for key, parts in _gathered(r.decided for r in runs).items()}
+    found.prompts, found.attributes = (
+        np.concatenate([getattr(run.world.test, name) for run in runs]) for name in ("prompt_id", "attribute")
+    )
+    return found
+
+
+def _gathered(parts: Iterable[Mapping[Any, list]]) -> dict[Any, list]:
+    together = defaultdict(list)
+    for part in parts:
+        for key, values in part.items():
+            together[key] += values
+    return dict(together)
+
+
+class _Run:
+    """One run of a sweep: its lines by table, and its decisions by cell (in lists of one array)."""
+
+    def __init__(self, found: Sweep, world: World, run: int, seed: int) -> None:
+        self.found, self.world, self.run, self.seed = found, world, run, seed
+        self.grid = found.grid
+        self.lines: dict[str, list[dict]] = defaultdict(list)
+        self.decided: dict[tuple, list[np.ndarray]] = {}
+
+    def all(self, settings: Settings) -> None:
+        grid, own = self.grid, settings.heads
+        for heads in sorted({*grid.heads, own}):
+            self._rows(replace(settings, heads=heads), heads == own)
+        if grid.further:
+            single = self._fit("single", settings)
+            self._accuracy("single", 1, 0, single.predict_proba(self.world.test))
+        for alpha in grid.alphas:
+            if alpha != settings.alpha:
+                self._alpha(self._fit("micro_stage1", replace(settings, alpha=alpha)), alpha)
+
+    def _rows(self, settings: Settings, own: bool) -> None:
+        grid, heads = self.grid, settings.heads
+        for name in ("micro", "micro_plus", "random_heads"):
+            light = name == "random_heads" and not own  # its heads are all that is read
+            method = self._fit(name, replace(settings, epochs=1) if light else settings)
+            self._best_heads(name, method)
+            if name == "micro" and own:
+                self._alpha(method, settings.alpha)
+            budgets = set() if light else {*grid.budgets, *(grid.further if own and name != "random_heads" else ())}
+            if name == "micro_plus" and not own:
+                budgets &= {0, min(b for b in budgets if b), grid.budget}
+            # A router over one head has nothing to learn.
+            steps = sorted(budgets) if heads == 1 else adapted(method, self.world, budgets, self.seed)
+            for budget in steps:
+                if budget and heads > 1:
+                    self.found.counts["stage 2"] += 1
+                self._accuracy(name, heads, budget, method.predict_proba(self.world.test))
+                if name != "random_heads" and budget in (0, grid.budget):
+                    self._redundancy(name, method, budget)
+            if name == "micro" and own:
+                self._variants(method)
+
+    def _fit(self, name: str, settings: Settings):
+        self.found.counts["stage 1"] += 1
+        return make(name, settings, self.seed).fit(self.world.train, self.world.validation)
+
+    def _line(self, table: str, **values) -> None:
+        self.lines[table].append({"dataset": self.world.name, "run": self.run} | values)
+
+    def _accuracy(self, name: str, heads: int, budget: int, p: np.ndarray) -> None:
+        self.decided["routed", name, heads, budget] = [metrics.correct(p)]
+        self._by_attribute("accuracy", p, method=name, heads=heads, budget=budget)
+
+    def _by_attribute(self, table: str, p: np.ndarray, **cell) -> None:
+        values = accuracy_by_attribute(p, self.world.test)
+        for attribute, value in (values | {MACRO: np.mean(list(values.values()))}).items():
+            self._line(table, **cell, attribute=attribute, value=value)
+
+    def _best_heads(self, name: str, method) -> None:
+        held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
+        for selection in SELECTIONS:
+            chooses = (test, self.world.test) if selection == SELECTIONS[0] else (held_out, self.world.validation)
+            best = best_head_decisions(test, self.world.test, *chooses)
+            self.decided[selection, name, test.shape[1]] = [best]
+            self._by_attribute("best_heads", best, method=name, heads=test.shape[1], selection=selection)
+
+    def _redundancy(self, name: str, method, budget: int) -> None:
+        """Record which heads repeat others; those of micro_plus may be others after stage 2."""
+        held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
+        repeated = redundant_heads(held_out)
+        best, kept = (
+            best_head_decisions(test[:, heads], self.world.test, held_out[:, heads], self.world.validation)
+            for heads in (np.full(len(repeated), True), ~repeated)
+        )
+        self.decided.setdefault(("kept", name, len(repeated)), [kept])
+        weight = method.mixture_weights(self.world.test)[:, repeated].sum(axis=1).mean()
+        self._line(
+            "redundancy",
+            method=name,
+            heads=len(repeated),
+            budget=budget,
+            redundant=int(repeated.sum()),
+            share_of_heads=float(repeated.mean()),
+            share_of_weight=float(weight),
+            best_head=macro(best, self.world.test),
+            best_head_kept=macro(kept, self.world.test),
+        )
+
+    def _alpha(self, method, alpha: float) -> None:
+        if alpha not in self.grid.alphas:
+            return
+        _, first = np.unique(self.world.test.prompt_id, return_index=True)
+        f = method.mixture_weights(self.world.test.select(first))
+        values = {"entropy": entropy_share(f), "largest_share": f.mean(axis=0).max(), "top_weight": f.max(1).mean()}
+        for split in ("validation", "test"):
+            pairs = getattr(self.world, split)
+            p = method.predict_proba(pairs)
+            values |= {f"{split}_nll": metrics.nll(p), f"{split}_accuracy": macro(metrics.correct(p), pairs)}
+        self._line("alpha", alpha=alpha, **values)
+
+    def _variants(self, method) -> None:
+        """Record tau, switches and refresh rules, all from one stage 1 and one context-labelled sample."""
+        test, base = self.world.test, method.settings
+        context = context_budget(self.world.train, self.grid.budget, self.seed)
+
+        def run(seed: int, **changed) -> np.ndarray:
+            method.seed, method.settings = seed, replace(base, **changed)
+            if "prediction" not in changed:
+                self.found.counts["stage 2"] += 1
+                method.adapt(context)
+            return method.predict_proba(test)
+
+        for tau in self.grid.taus:
+            p, spread = run(self.seed, tau=tau), target_entropy(method, context, tau)
+            scores = {"accuracy": macro(metrics.correct(p), test), "nll": metrics.nll(p)}
+            self._line("tau", tau=tau, **scores, target_entropy=spread)
+        default = run(self.seed)
+        for switch, choices in SWITCHES.items():
+            for choice in choices:
+                p = default if choice == choices[0] else run(self.seed, **{switch: choice})
+                self.decided["switch", switch, choice] = [metrics.correct(p)]
+                scores = {"accuracy": macro(metrics.correct(p), test), "nll": metrics.nll(p)}
+                self._line("switches", switch=switch, choice=choice, **scores)
+        for refresh in REFRESH:
+            for repeat in range(self.grid.repeats):
+                p = run(1000 * (self.seed + 1) + repeat, refresh=refresh)
+                scores = {"accuracy": macro(metrics.correct(p), test), "nll": metrics.nll(p)}
+                self._line("refresh", refresh=refresh, repeat=repeat, **scores)
+
+
+def joined(sweeps: Iterable[Sweep], table: str) -> pd.DataFrame:
+    """Return one table of several sweeps, one below the other."""
+    return pd.concat([found.tables[table] for found in sweeps], ignore_index=True)
+
+
+def switches_table(sweeps: Iterable[Sweep], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+    """Return each switch's accuracy (over the pairs of all runs), NLL and difference from the default, by prompt.
+
+    Columns: dataset, switch, choice, accuracy, nll, difference (choice less default), low, high, n_runs.
+    """
+    lines = []
+    for found in sweeps:
+        rng = np.random.default_rng(seed)
+        nll = found.tables["switches"].groupby(["switch", "choice"])["nll"].mean()
+        for switch, choices in SWITCHES.items():
+            for choice in choices:
+                cell, default = ("switch", switch, choice), ("switch", switch, choices[0])
+                gap = paired(found, cell, default, rng=rng, n=n_bootstrap)
+                by_attribute = pd.Series(found.decided[cell]).groupby(found.attributes).mean()
+                lines.append(
+                    {"dataset": found.world, "switch": switch, "choice": choice}
+                    | {"accuracy": by_attribute.mean(), "nll": nll[switch, choice]}
+                    | {"difference": gap.estimate, "low": gap.low, "high": gap.high, "n_runs": found.n_runs}
+                )
+    return pd.DataFrame(lines)
+
+
+def paired(found: Sweep, first: tuple, second: tuple, *, rng: np.random.Generator, n: int) -> Interval:
+    """Return the mean accuracy over attributes of cell `first` of `found.decided` less that of `second`, by prompt."""
+    cells = (found.decided[first], found.decided[second])
+    return intervals.paired_bootstrap_macro(*cells, found.prompts, found.attributes, rng=rng, n=n)
+
+
+SWITCH_COLUMNS = {
+    "difference": "accuracy of the choice less that of the switch's default, paired",
+    "low": "lower end of its 95 % interval over prompts",
+    "high": "upper end of its 95 % interval over prompts",
+}

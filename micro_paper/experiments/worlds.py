@@ -1,0 +1,216 @@
+"""A world: one data set's splits as feature pairs, from text, tabular or synthetic data alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from micro_paper.data import synthetic
+from micro_paper.errors import InputError
+from micro_paper.features.settings import FEATURE_PARAMETERS
+from micro_paper.pairs import Pairs
+from micro_paper.paths import project_root
+
+if TYPE_CHECKING:
+    from micro_paper.features.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class World:
+    """The three splits of a data set, disjoint by prompt.
+
+    Attributes:
+        name: of the data set.
+        fold: which of the five rotations of the prompts this is.
+        train, validation, test: pairs on features.
+        fingerprint: content hash of data and features, for the manifest.
+        context_source: where the context-labelled pairs of stage 2 are drawn from; None = `train`.
+        context_validation: pairs that choose what stage 2 leaves open (tau); None = `validation`.
+    """
+
+    name: str
+    fold: int
+    train: Pairs
+    validation: Pairs
+    test: Pairs
+    fingerprint: str
+    context_source: Pairs | None = None
+    context_validation: Pairs | None = None
+
+    @property
+    def attributes(self) -> list[str]:
+        """Attributes of the test pairs, sorted."""
+        return sorted(set(self.test.attribute))
+
+    def contexts(self, budget: int, seed: int) -> Pairs:
+        """Return the context-labelled pairs of stage 2, `budget` an attribute; see `context_budget`."""
+        return context_budget(self.train if self.context_source is None else self.context_source, budget, seed)
+
+
+def load_world(
+    name: str,
+    *,
+    fold: int = 0,
+    features=None,
+    store: str | Path | None = None,
+    drop_unanimous: bool = True,
+    synthetic_prompts: int = 1500,
+    progress: bool = False,
+    encoded: FeatureStore | None = None,
+) -> World:
+    """Load a world by name.
+
+    Args:
+        name: a text or tabular data set of `micro_paper.data`, or "synthetic-...".
+        fold: 0 .. 4.
+        features: FeatureSettings of a text world; None for synthetic and tabular ones.
+        store: folder of the feature stores; None = build/features of the checkout.
+        drop_unanimous: leave out training and validation pairs that every attribute decides alike, as the paper
+            does. Test pairs stay complete.
+        synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test).
+        encoded: a store that holds the data set's texts, read in place of its pool's.
+    """
+    if name.startswith("synthetic-"):
+        n = synthetic_prompts
+        samples = synthetic.draw_world(name, fold=fold, train=n, validation=max(20, n // 10), test=max(40, n // 5))
+        splits = {split: sample.pairs for split, sample in samples.items()}
+        return World(name, fold, **splits, fingerprint=_fingerprint(splits))
+    from micro_paper import data
+
+    info = data.describe(name)
+    options = {"drop_unanimous": True} if drop_unanimous and info.kind == "rated" else {}
+    sets = {
+        split: data.load(name, split, fold=fold, **({} if split == "test" else options))
+        for split in ("train", "validation", "test")
+    }
+    if info.kind == "tabular":
+        splits = _tabular(sets)
+        return World(name, fold, **splits, fingerprint=_fingerprint(splits))
+    if features is None:
+        raise InputError(f"{name} is a text world: give feature settings with a backbone")
+    encoded = encoded or _pool_store(name, features, str(store or project_root() / "build" / "features"), progress)
+    splits = {split: encoded.pairs(rows) for split, rows in sets.items()}
+    if info.kind == "rated":
+        table = data.ratings(name)
+        splits = {split: with_ratings(pairs, sets[split], table) for split, pairs in splits.items()}
+    return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address))
+
+
+def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:
+    """Return the pairs with the ratings of their responses.
+
+    Args:
+        rows: the data set behind the pairs, in their order.
+        ratings: columns prompt_id, prompt, response and one an attribute, as `data.ratings` gives them.
+    """
+    names = tuple(c for c in ratings.columns if c not in ("prompt_id", "prompt", "response"))
+    mean = ratings.groupby(["prompt_id", "response"], sort=False)[list(names)].mean()
+    place = {key: i for i, key in enumerate(mean.index)}
+    table = torch.full((len(pairs.responses), len(names)), torch.nan, dtype=torch.float64)
+    values = torch.tensor(mean.to_numpy(dtype=np.float64))
+    for side, where in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
+        keys = zip(rows["prompt_id"][:], rows[side][:], strict=True)
+        found = np.array([place.get(key, -1) for key in keys], np.int64)
+        table[where[found >= 0]] = values[found[found >= 0]]
+    return replace(pairs, ratings=table, rating_names=names)
+
+
+@lru_cache(maxsize=4)
+def _pool_store(name: str, features: Any, root: str, progress: bool):
+    """Open a pool's store once a process: finding its address hashes every text."""
+    from micro_paper.features.extract import pool_store
+
+    return pool_store(name, features, root, progress=progress)
+
+
+def load_folds(name: str, folds: int, **options) -> list[World]:
+    """Return the first `folds` rotations of a world (1 .. 5)."""
+    if not 1 <= folds <= 5:
+        raise InputError(f"n_folds must lie in 1 .. 5, got {folds}")
+    return [load_world(name, fold=fold, **options) for fold in range(folds)]
+
+
+def context_budget(pairs: Pairs, budget: int, seed: int) -> Pairs:
+    """Return `budget` context-labelled pairs of each attribute, drawn without replacement.
+
+    Raises:
+        InputError: an attribute has fewer pairs than the budget; names it and the largest budget.
+    """
+    if budget < 1:
+        raise InputError(f"budget must be >= 1 pair an attribute, got {budget}")
+    names, counts = np.unique(pairs.attribute, return_counts=True)
+    if counts.min() < budget:
+        scarce = names[counts.argmin()]
+        raise InputError(
+            f"budget {budget} is larger than the {counts.min()} training pairs of {str(scarce)!r}: use at most those"
+        )
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(np.flatnonzero(pairs.attribute == name))[:budget] for name in names]
+    return pairs.select(np.concatenate(rows))
+
+
+def largest_budget(pairs: Pairs) -> int:
+    """Return the largest context budget that every attribute of `pairs` can give."""
+    return int(np.unique(pairs.attribute, return_counts=True)[1].min())
+
+
+def feature_settings(parameters: Mapping[str, Any]):
+    """Return the FeatureSettings that a notebook's parameters state, or None where the backbone is "none"."""
+    if parameters.get("backbone", "none") == "none":
+        return None
+    from micro_paper.features.settings import FeatureSettings
+
+    return FeatureSettings(**{name: parameters[name] for name in FEATURE_PARAMETERS if name in parameters})
+
+
+def _tabular(sets) -> dict[str, Pairs]:
+    """Point each pair's difference features at row 2i + 1 and a zero row, as a linear reward sees them."""
+    stated = sorted({str(c) for rows in sets.values() for c in rows["context"]})
+    out = {}
+    for split, rows in sets.items():
+        difference = torch.tensor(np.asarray(rows["features"], dtype=np.float64))
+        n = len(difference)
+        context = np.searchsorted(stated, np.asarray(rows["context"], dtype=str))
+        user = np.asarray(rows["user_id"], dtype=str) if "user_id" in rows.column_names else None
+        out[split] = Pairs(
+            responses=torch.cat([torch.zeros_like(difference[:1]), difference]),
+            chosen=torch.arange(1, n + 1),
+            rejected=torch.zeros(n, dtype=torch.long),
+            prompts=torch.zeros(1, len(stated), dtype=torch.float64),
+            prompt=torch.zeros(n, dtype=torch.long),
+            contexts=torch.eye(len(stated), dtype=torch.float64),
+            context=torch.from_numpy(context),
+            lengths=torch.zeros(n + 1, dtype=torch.float64),
+            pair_id=np.asarray(rows["pair_id"], dtype=str),
+            prompt_id=np.asarray(rows["prompt_id"], dtype=str),
+            attribute=np.asarray(rows["attribute"], dtype=str),
+            user_id=user,
+        )
+    return out
+
+
+def names_of(worlds: Sequence[World]) -> dict[str, str]:
+    """Return {name: hash over the fingerprints of its folds}, as a manifest wants its inputs."""
+    names = dict.fromkeys(world.name for world in worlds)
+    folds = {name: "".join(w.fingerprint for w in worlds if w.name == name) for name in names}
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in folds.items()}
+
+
+def _fingerprint(splits: Mapping[str, Pairs], address: str = "") -> str:
+    """Hash which pairs are in which split, with their labels, and their features (by a store's address if any)."""
+    digest = hashlib.sha256(address.encode())
+    for split, pairs in splits.items():
+        for column in (pairs.pair_id, pairs.prompt_id, pairs.attribute):
+            digest.update("\0".join([split, *column]).encode())
+        if not address:
+            for table in (pairs.difference, pairs.prompts, pairs.contexts):
+                digest.update(b"" if table is None else table.cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,298 @@
+"""Frozen language models: token groups in, hidden states out.
+
+A stack cut to its first `layers` layers gives the raw hidden state after the last of them. The complete stack
+(`layers=0`, or as many as the model has) keeps the final norm, as the language or reward head reads it.
+Features are standardised later in both cases.
+
+In float32 and bfloat16 the last digits of a hidden state depend on the processor. In float64 every step runs in
+float64, norms and rotary positions included, which the models' own code takes to float32: hidden states of two
+processors then differ by less than 1e-13 of their size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from micro_paper.errors import InputError
+from micro_paper.features.model_files import fingerprint, first_line, locate, quiet
+
+_FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One prompt with all that is read from it.
+
+    Attributes:
+        ids: (t,) token ids of the prompt.
+        reads: (row, positions) pairs; the mean hidden state of the prompt at these positions goes to that
+            row.
+        responses: (row, ids, positions) triples; the same for responses that follow the prompt.
+    """
+
+    ids: np.ndarray
+    reads: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    responses: list[tuple[int, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids) + sum(len(ids) for _, ids, _ in self.responses)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen decoder (no head) and its tokenizer; `hidden_size` is the feature dimension d = q."""
+
+    name: str
+    layers: int
+    dtype: torch.dtype
+    device: torch.device
+    fingerprint: str
+    model: nn.Module
+    tokenizer: Any
+
+    @property
+    def hidden_size(self) -> int:
+        return self.model.config.hidden_size
+
+    @property
+    def max_positions(self) -> int | None:
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    @classmethod
+    def load(cls, name: str, layers: int = 0, dtype: str = "auto", device: str = "auto") -> Backbone:
+        """Load a causal or sequence-classification model without its head.
+
+        Args:
+            name: "smollm2" (packaged), a folder, or a hub id, `org/model` or `org/model@revision`.
+            layers: how many layers to keep from the bottom; 0 keeps all and the final norm.
+            dtype: "auto", "bfloat16", "float32" or "float64" (see `resolve_dtype`).
+            device: "auto" (CUDA where there is one), or any torch device.
+
+        Raises:
+            MissingError: the model is neither here nor reachable.
+            InputError: not a causal model with complete weights, or fewer than `layers` layers.
+        """
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+        target = resolve_device(device)
+        kind = resolve_dtype(dtype, target)
+        folder = locate(name)
+        with quiet():
+            try:
+                config = AutoConfig.from_pretrained(folder)
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+            except (OSError, ValueError) as error:
+                raise _unreadable(name, folder, error) from error
+            total = getattr(config, "num_hidden_layers", None)
+            if total is None or layers > total or layers < 0:
+                raise InputError(f"layers={layers}: backbone {name!r} has {total}; give 0 (all) to {total}")
+            keep = layers or total
+            config.num_hidden_layers = keep
+            if getattr(config, "layer_types", None):
+                config.layer_types = config.layer_types[:keep]
+            try:
+                with _throughout(kind):
+                    model, info = AutoModel.from_pretrained(
+                        folder, config=config, dtype=kind, attn_implementation="sdpa", output_loading_info=True
+                    )
+            except Exception as error:  # safetensors and transformers raise several kinds for a damaged file
+                raise _unreadable(name, folder, error) from error
+        if info["missing_keys"]:
+            lacking = sorted(info["missing_keys"])[0]
+            raise InputError(f"backbone {name!r} lacks weights, e.g. {lacking}: get its complete files")
+        if keep < total:
+            _drop_final_norm(model, name)
+        model = model.eval().requires_grad_(False).to(target)
+        backbone = cls(name, layers, kind, target, fingerprint(name), model, tokenizer)
+        backbone._check_causal()
+        return backbone
+
+    @torch.inference_mode()
+    def encode(self, groups: Sequence[Group], token_budget: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Encode each prompt once and its responses on the prompt's keys and values.
+
+        Args:
+            groups: sorted by prompt length, so that batches hold little padding.
+            token_budget: tokens in one forward pass, padding included (a single longer sequence passes
+                alone); 0 = 1024 on a CPU, 16384 on CUDA.
+
+        Yields:
+            rows (b,) int64 and their features (b, d), float64 of a float64 backbone and float32 of any other, both on
+            the CPU.
+        """
+        token_budget = token_budget or (16384 if self.device.type == "cuda" else 1024)
+        start = 0
+        while start < len(groups):
+            stop = start + 1
+            while stop < len(groups) and (stop - start + 1) * len(groups[stop].ids) <= token_budget:
+                stop += 1
+            yield from self._encode_batch(groups[start:stop], token_budget)
+            start = stop
+
+    def _encode_batch(self, groups: Sequence[Group], budget: int) -> Iterator[tuple[Tensor, Tensor]]:
+        # Prompts are padded on the left, responses on the right: what a row holds stays contiguous.
+        lengths = torch.tensor([len(g.ids) for g in groups])
+        width = int(lengths.max())
+        ids = torch.zeros(len(groups), width, dtype=torch.long)
+        for i, group in enumerate(groups):
+            ids[i, width - len(group.ids) :] = torch.from_numpy(group.ids)
+        pad = width - lengths
+        columns = torch.arange(width)
+        mask = columns >= pad[:, None]
+        sharing = any(g.responses for g in groups)
+        hidden, cache = self._forward(ids, mask, (columns - pad[:, None]).clamp(min=0), use_cache=sharing)
+        reads = [(row, i, where + int(pad[i])) for i, g in enumerate(groups) for row, where in g.reads]
+        if reads:
+            yield _pool(hidden, reads)
+        todo = [(i, *r) for i, g in enumerate(groups) for r in g.responses]
+        todo.sort(key=lambda r: len(r[2]))
+        while todo:
+            # Memory bound: keys and values of a batch may hold eight times the tokens of its forward pass.
+            size = 1
+            while size < len(todo):
+                longest = len(todo[size][2])
+                if (size + 1) * longest > budget or (size + 1) * (width + longest) > 8 * budget:
+                    break
+                size += 1
+            part, todo = todo[:size], todo[size:]
+            yield self._encode_responses(part, lengths, mask, cache)
+
+    def _encode_responses(self, part: list, lengths: Tensor, prompt_mask: Tensor, cache: Any) -> tuple[Tensor, Tensor]:
+        owner = torch.tensor([i for i, *_ in part])
+        sizes = torch.tensor([len(r[2]) for r in part])
+        width = int(sizes.max())
+        ids = torch.zeros(len(part), width, dtype=torch.long)
+        for row, (_, _, tokens, _) in enumerate(part):
+            ids[row, : len(tokens)] = torch.from_numpy(tokens)
+        columns = torch.arange(width)
+        mask = torch.cat([prompt_mask[owner], columns < sizes[:, None]], dim=1)
+        positions = lengths[owner][:, None] + columns
+        hidden, _ = self._forward(ids, mask, positions, past=_select(cache, owner.to(self.device)))
+        return _pool(hidden, [(row, b, where) for b, (_, row, _, where) in enumerate(part)])
+
+    def _forward(
+        self, ids: Tensor, mask: Tensor, positions: Tensor, *, use_cache: bool = True, past: Any = None
+    ) -> tuple[Tensor, Any]:
+        from transformers import DynamicCache
+
+        if past is None and use_cache:
+            # Not made from the config: sliding-window layers keep all keys, their mask hides the far.
+            past = DynamicCache()
+        with _throughout(self.dtype):
+            out = self.model(
+                input_ids=ids.to(self.device),
+                attention_mask=None if mask.all() else mask.long().to(self.device),
+                position_ids=positions.to(self.device),
+                past_key_values=past,
+                use_cache=use_cache,
+            )
+        return out.last_hidden_state, past
+
+    def _check_causal(self) -> None:
+        ids = torch.tensor([[3, 4, 5, 6], [3, 4, 5, 7]])
+        try:
+            with torch.inference_mode():
+                hidden, cache = self._forward(ids, torch.ones(2, 4, dtype=torch.bool), torch.arange(4)[None])
+            causal = torch.allclose(hidden[0, :3], hidden[1, :3], atol=1e-2, rtol=1e-2)
+            causal = causal and cache.get_seq_length() == 4
+        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            raise InputError(f"backbone {self.name!r} is no causal model: {first_line(error)}") from error
+        if not causal:
+            raise InputError(f"backbone {self.name!r} is no causal model: features need a decoder")
+
+
+def resolve_device(device: str = "auto") -> torch.device:
+    """Return the torch device; "auto" is CUDA where there is one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str = "auto", device: torch.device | None = None) -> torch.dtype:
+    """Return the dtype; "auto" is bfloat16 where the device computes in it, else float32.
+
+    "float64" is slower and for few texts: what is learnt from such features is the same on every processor.
+    """
+    known = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+    if dtype in known:
+        return known[dtype]
+    if dtype != "auto":
+        raise InputError(f"dtype must be auto, {', '.join(known)}, got {dtype!r}")
+    if (device or resolve_device()).type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has = torch.cpu.get_capabilities()
+        fast = any(has.get(k, False) for k in ("avx512_bf16", "amx_bf16", "amx_tile"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def feature_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of the features of a backbone that computes in `dtype`: float64 stays, others are float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+class _Float64(TorchFunctionMode):
+    """Takes every request for float32 in Python code as one for float64; models ask for it by name."""
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        wide = {torch.float32: torch.float64}
+        args = [wide.get(a, a) if isinstance(a, torch.dtype) else a for a in args]
+        kwargs = {k: wide.get(v, v) if isinstance(v, torch.dtype) else v for k, v in (kwargs or {}).items()}
+        return func(*args, **kwargs)
+
+
+def _throughout(dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    """Return the context in which a model computes; of float64 it leaves no step in float32."""
+    return _Float64() if dtype == torch.float64 else contextlib.nullcontext()
+
+
+def _drop_final_norm(model: nn.Module, name: str) -> None:
+    for attribute in _FINAL_NORMS:
+        if isinstance(getattr(model, attribute, None), nn.Module):
+            setattr(model, attribute, nn.Identity())
+            return
+    raise InputError(f"backbone {name!r} ({type(model).__name__}) has no final norm known here: use layers=0")
+
+
+def _select(cache: Any, rows: Tensor) -> Any:
+    """Return a new cache with the prompts at `rows` (b,); the given one is left as it is."""
+    from transformers import DynamicCache
+
+    new = DynamicCache()
+    same = len(rows) == 1 or bool((rows == rows[0]).all())
+    for i, (keys, values, *_) in enumerate(cache):
+        if same:  # one prompt for all: a view, no copy
+            first = int(rows[0])
+            keys, values = (x[first : first + 1].expand(len(rows), -1, -1, -1) for x in (keys, values))
+        else:
+            keys, values = keys[rows], values[rows]
+        new.update(keys[..., :0, :], values[..., :0, :], i)
+        new.layers[i].keys, new.layers[i].values = keys, values
+    return new
+
+
+def _pool(hidden: Tensor, reads: list[tuple[int, int, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Return rows (r,) and the means (r, d) of hidden (b, t, d) over (row, batch index, positions)."""
+    where = [torch.from_numpy(positions).to(hidden.device) for *_, positions in reads]
+    kind = feature_dtype(hidden.dtype)
+    features = torch.stack([hidden[b, w].to(kind).mean(0) for (_, b, _), w in zip(reads, where, strict=True)])
+    return torch.tensor([row for row, *_ in reads]), features.cpu()
+
+
+def _unreadable(name: str, folder: Any, error: Exception) -> InputError:
+    return InputError(
+        f"backbone {name!r} cannot be loaded from {folder}: {first_line(error)}; if it is damaged, delete it"
+    )

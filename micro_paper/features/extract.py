@@ -1,0 +1,222 @@
+"""From texts to features: phi(x, a), u(x) and u(x, c) of a frozen backbone, encoded once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from micro_paper.errors import InputError
+from micro_paper.features import store as files
+from micro_paper.features.backbone import Backbone, Group, feature_dtype, resolve_dtype
+from micro_paper.features.items import CONTEXT, CRITERION, PROMPT, RESPONSE, Item, collect
+from micro_paper.features.model_files import fingerprint
+from micro_paper.features.plan import Plan, make_plan
+from micro_paper.features.settings import FeatureSettings
+from micro_paper.features.store import FeatureStore, Index
+from micro_paper.features.tokens import Messages
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["FeatureStore", "encode_new", "extract", "pool_store"]
+
+
+def extract(
+    datasets: Sequence[Dataset],
+    settings: FeatureSettings,
+    root: str | Path,
+    *,
+    backbone: Backbone | None = None,
+    shard: int | None = None,
+    of: int | None = None,
+    progress: bool = False,
+) -> FeatureStore:
+    """Encode the distinct texts of the data sets once, or return what is already there.
+
+    Interrupted at any moment, the next call goes on with the shards that are missing. On a cluster each job
+    encodes part `shard` of `of`; a last call without them adds the manifest (and whatever is still missing).
+
+    Args:
+        datasets: columns prompt, chosen, rejected, and context where criteria are stated.
+        root: folder of the stores; each has its own folder named by its content.
+        backbone: a loaded one with these settings; loaded when needed otherwise (not for a complete store).
+        shard, of: this part, counted from 0, of how many.
+        progress: show a bar where stderr is a terminal.
+
+    Returns:
+        The store; after a part it may have `missing` shards.
+
+    Raises:
+        InputError: settings or texts that cannot be used, or a damaged file; names it and the fix.
+        MissingError: the backbone is not to be had.
+    """
+    if (shard is None) != (of is None) or (of is not None and not 0 <= shard < of):
+        raise InputError(f"shard must be 0 to of - 1, got shard={shard} of={of}")
+    _check_backbone(backbone, settings)
+    items = collect(datasets, settings.heads_see)
+    identity = _identity(items, settings, backbone)
+    address = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    folder = Path(root) / address
+    if store := files.open_store(folder, address, identity["settings"]):
+        return store
+    backbone = backbone or Backbone.load(settings.backbone, settings.layers, settings.dtype)
+    plan = make_plan(list(items.values()), settings, backbone)
+    folder.mkdir(parents=True, exist_ok=True)
+    index = Index(list(items), plan.rows, plan.offsets)
+    files.write_index(folder, index, address)
+    mine = [s for s in range(index.shards) if of is None or s % of == shard]
+    _encode_shards(plan, mine, folder, address, settings, backbone, progress)
+    store = FeatureStore(folder, address, index, {})
+    if of is not None or store.missing:
+        return store
+    names = {RESPONSE: "responses", PROMPT: "prompts", CONTEXT: "contexts", CRITERION: "criteria"}
+    counts = {name: sum(i.kind == kind for i in items.values()) for kind, name in names.items()}
+    manifest = {
+        "address": address,
+        "backbone": settings.backbone,
+        "layers": settings.layers,
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "settings": identity["settings"],
+        "fingerprint": backbone.fingerprint,
+        "hidden_size": backbone.hidden_size,
+        "items": counts,
+        "sequences": int(plan.offsets[-1]),
+        "tokens": sum(g.tokens for g in plan.groups),
+        "truncated": plan.truncated,
+        "shard_count": index.shards,
+    }
+    files.write_manifest(folder, manifest)
+    return FeatureStore(folder, address, index, manifest)
+
+
+def pool_store(
+    name: str,
+    settings: FeatureSettings,
+    root: str | Path,
+    *,
+    backbone: Backbone | None = None,
+    shard: int | None = None,
+    of: int | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> FeatureStore:
+    """Return one store for every split and fold of every data set that shares its texts with `name`.
+
+    Args:
+        name: a text data set of `micro_paper.data`.
+        backbone, shard, of, progress: as in `extract`.
+        options: handed to `data.load_whole`.
+
+    Raises:
+        InputError, MissingError: as `extract` and `data.load_whole`.
+    """
+    from micro_paper import data
+
+    pool = data.describe(name).pool
+    names = sorted({name, *(other for other in data.names() if data.describe(other).pool == pool)})
+    sets = [rows for n in names if len(rows := data.load_whole(n, **options))]
+    return extract(sets, settings, root, backbone=backbone, shard=shard, of=of, progress=progress)
+
+
+def encode_new(
+    backbone: Backbone,
+    settings: FeatureSettings,
+    prompt: str | Messages,
+    responses: Sequence[str],
+    context: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Encode one prompt with its responses, and with a criterion where one is given, without a store.
+
+    Returns:
+        phi (n, d), u(x) (q,), u(x, c) (q,) or None, and u(c) (q,) or None; float64 of a float64 backbone, else
+        float32.
+    """
+    _check_backbone(backbone, settings)
+    if isinstance(responses, str) or not all(isinstance(r, str) for r in responses):
+        raise InputError("responses must be a list of texts")
+    base = prompt
+    if context and settings.heads_see:
+        from micro_paper.data import apply_context
+
+        base, _ = apply_context(context, prompt, settings.heads_see)
+    items = [Item(RESPONSE, base, r) for r in responses] + [Item(PROMPT, prompt)]
+    items += [Item(CONTEXT, prompt, context), Item(CRITERION, context)] if context else []
+    plan = make_plan(items, settings, backbone)
+    table = _encode(plan.groups, 0, int(plan.offsets[-1]), settings, backbone)[torch.from_numpy(plan.rows)]
+    n = len(responses)
+    return table[:n], table[n], *((table[n + 1], table[n + 2]) if context else (None, None))
+
+
+def _check_backbone(backbone: Backbone | None, settings: FeatureSettings) -> None:
+    if backbone is None:
+        return
+    wanted = {"backbone": settings.backbone, "layers": settings.layers}
+    given = {"backbone": backbone.name, "layers": backbone.layers}
+    if settings.dtype != "auto":
+        wanted["dtype"], given["dtype"] = settings.dtype, str(backbone.dtype).removeprefix("torch.")
+    for name, value in wanted.items():
+        if given[name] != value:
+            raise InputError(f"the backbone has {name}={given[name]!r}, the settings {value!r}: make them equal")
+
+
+def _identity(items: Mapping[bytes, Item], settings: FeatureSettings, backbone: Backbone | None) -> dict[str, Any]:
+    """Return all that a store's content depends on."""
+    named = asdict(settings) | {
+        "dtype": str(backbone.dtype if backbone else resolve_dtype(settings.dtype)).removeprefix("torch.")
+    }
+    # A folder is known by what is in it, not by where it lies.
+    named.pop("backbone")
+    if settings.heads_see is None:  # the items alone tell the two apart; only a store that has it must say so
+        named.pop("response_context")
+    sample = None
+    if any(item.kind == CONTEXT for item in items.values()):
+        from micro_paper.data import apply_context
+
+        sample = apply_context("C", "P", settings.context_position)
+    return {
+        "format": files.FORMAT,
+        "settings": named,
+        "fingerprint": backbone.fingerprint if backbone else fingerprint(settings.backbone),
+        "context": sample,
+        "items": hashlib.sha256(b"".join(items)).hexdigest(),
+    }
+
+
+def _encode(groups: Sequence[Group], start: int, stop: int, settings: FeatureSettings, backbone: Backbone) -> Tensor:
+    """Return the features (stop - start, d) of the rows start to stop, which `groups` fill."""
+    table = torch.full((stop - start, backbone.hidden_size), torch.nan, dtype=feature_dtype(backbone.dtype))
+    for rows, values in backbone.encode(groups, settings.token_budget):
+        table[rows - start] = values
+    return table
+
+
+def _encode_shards(
+    plan: Plan,
+    mine: Sequence[int],
+    folder: Path,
+    address: str,
+    settings: FeatureSettings,
+    backbone: Backbone,
+    progress: bool,
+) -> None:
+    from tqdm import tqdm
+
+    total = sum(int(plan.offsets[s + 1] - plan.offsets[s]) for s in mine)
+    with tqdm(total=total, unit="text", disable=not (progress and sys.stderr.isatty())) as bar:
+        for s in mine:
+            start, stop = int(plan.offsets[s]), int(plan.offsets[s + 1])
+            if files.shard_path(folder, s).is_file():
+                files.read_shard(folder, s, address)  # refuse a damaged one here, not after hours
+            else:
+                groups = plan.groups[plan.cuts[s] : plan.cuts[s + 1]]
+                table = _encode(groups, start, stop, settings, backbone)
+                files.write_shard(folder, s, table, address, backbone.dtype)
+            bar.update(stop - start)

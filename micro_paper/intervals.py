@@ -1,0 +1,204 @@
+"""Intervals: cluster bootstrap over prompts or topics, over runs, Student's t, and Holm's adjustment.
+
+Intervals resample groups (prompts or topics), never single pairs: the pairs of one prompt share their responses and are
+not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from micro_paper.errors import InputError
+from micro_paper.metrics import Floats, probabilities
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval.
+
+    Attributes:
+        estimate: the value on the data as it is.
+        low, high: ends of the interval.
+        n_groups: how many groups (prompts) were resampled.
+        level: nominal coverage.
+        p_value: two-sided, for a true value of 0; None for one sample, where 0 is no hypothesis.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n_groups: int
+    level: float = 0.95
+    p_value: float | None = None
+
+
+def _table(values: ArrayLike, groups: ArrayLike, attributes: ArrayLike | None) -> tuple[Floats, Floats]:
+    """Return sums and counts of `values` by group and attribute, (G, A) each; A = 1 without attributes."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1 or numbers.size == 0:
+        raise InputError(f"values must be one-dimensional and not empty, got shape {numbers.shape}")
+    if not np.isfinite(numbers).all():
+        raise InputError(f"values must be finite, row {int(np.argmin(np.isfinite(numbers)))} is not")
+    labels = {"groups": groups, "attributes": np.zeros(len(numbers)) if attributes is None else attributes}
+    codes = {}
+    for name, column in labels.items():
+        if len(column) != len(numbers):
+            raise InputError(f"{name} has {len(column)} rows, values has {len(numbers)}: give one a pair")
+        codes[name] = np.unique(np.asarray(column), return_inverse=True)[1]
+    n_groups, n_attributes = (int(code.max()) + 1 for code in codes.values())
+    if n_groups < 2:
+        raise InputError("one group cannot be resampled: give pairs of at least 2 groups (prompts)")
+    cell = codes["groups"] * n_attributes + codes["attributes"]
+    size = n_groups * n_attributes
+    sums = np.bincount(cell, weights=numbers, minlength=size)
+    counts = np.bincount(cell, minlength=size).astype(np.float64)
+    return sums.reshape(n_groups, n_attributes), counts.reshape(n_groups, n_attributes)
+
+
+def _macro(sums: Floats, counts: Floats) -> Floats:
+    """Mean over attributes of sum / count, (..., A) -> (...); those absent from a resample are left out."""
+    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    return means.sum(axis=-1) / (counts > 0).sum(axis=-1)
+
+
+def _interval(
+    values: ArrayLike,
+    groups: ArrayLike,
+    attributes: ArrayLike | None,
+    rng: np.random.Generator,
+    n: int,
+    level: float,
+    test: bool,
+) -> Interval:
+    if not 0 < level < 1:
+        raise InputError(f"level must lie between 0 and 1, got {level}")
+    if n < 100:
+        raise InputError(f"n must be at least 100 resamples, got {n}")
+    sums, counts = _table(values, groups, attributes)
+    n_groups = len(sums)
+    draws = np.empty(n)
+    step = max(1, 4_000_000 // n_groups)  # bounds the memory of the weights at 32 MB
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=stop - start).astype(np.float64)
+        draws[start:stop] = _macro(weights @ sums, weights @ counts)
+    # Percentile intervals are too short for few groups. The expanded percentiles (Hesterberg, The American
+    # Statistician 2015) take the tail at which a normal interval becomes the t interval of the mean.
+    shrink = np.sqrt((n_groups - 1) / n_groups)
+    tail = stats.norm.sf(stats.t.isf((1 - level) / 2, n_groups - 1) / shrink)
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    p_value = None
+    if test:  # the same expansion the other way round, so that p < 1 - level where the interval leaves out 0
+        side = (min(np.sum(draws <= 0), np.sum(draws >= 0)) + 1) / (n + 1)
+        p_value = min(1.0, float(2 * stats.t.sf(stats.norm.isf(min(side, 0.5)) * shrink, n_groups - 1)))
+    estimate = float(_macro(sums.sum(axis=0), counts.sum(axis=0)))
+    return Interval(estimate, float(low), float(high), n_groups, level, p_value)
+
+
+def bootstrap(
+    values: ArrayLike, groups: ArrayLike, *, rng: np.random.Generator, n: int = 10_000, level: float = 0.95
+) -> Interval:
+    """Return the mean of `values` (n_pairs,) with an interval from resampling whole `groups` (n_pairs,).
+
+    The estimator is sum over count, so that groups of unequal size weigh as their pairs do. Values are
+    per-pair scores, averaged over seeds first where there are several.
+    """
+    return _interval(values, groups, None, rng, n, level, test=False)
+
+
+def bootstrap_macro(
+    values: ArrayLike,
+    groups: ArrayLike,
+    attributes: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n: int = 10_000,
+    level: float = 0.95,
+) -> Interval:
+    """Return the mean over attributes of the attribute's mean, as the Average columns of the paper's tables.
+
+    A resampled group brings its pairs of all attributes with it, because one response is rated on all of
+    them.
+    """
+    return _interval(values, groups, attributes, rng, n, level, test=False)
+
+
+def _difference(values_a: ArrayLike, values_b: ArrayLike) -> Floats:
+    a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise InputError(f"values_a has shape {a.shape}, values_b {b.shape}: score both on the same pairs")
+    return a - b
+
+
+def paired_bootstrap(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    groups: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n: int = 10_000,
+    level: float = 0.95,
+) -> Interval:
+    """Return mean(a) - mean(b) over the same pairs (n_pairs,), resampling `groups`, with a two-sided p."""
+    return _interval(_difference(values_a, values_b), groups, None, rng, n, level, test=True)
+
+
+def paired_bootstrap_macro(
+    values_a: ArrayLike,
+    values_b: ArrayLike,
+    groups: ArrayLike,
+    attributes: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n: int = 10_000,
+    level: float = 0.95,
+) -> Interval:
+    """Return the difference of two macro averages over the same pairs, resampling `groups`, with its p."""
+    return _interval(_difference(values_a, values_b), groups, attributes, rng, n, level, test=True)
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Return p-values adjusted by Holm's step-down rule, (m,) in the given order (family-wise error)."""
+    raw = probabilities(p_values)
+    order = np.argsort(raw, kind="stable")
+    steps = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(steps, 1)
+    return adjusted
+
+
+def t_interval(values: Iterable[float], level: float = 0.95) -> Interval:
+    """Return the mean over runs with its t-interval.
+
+    Raises:
+        InputError: fewer than two runs, or a value that is not finite.
+    """
+    x = np.asarray(list(values), dtype=np.float64)
+    if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
+        raise InputError(f"an interval over runs needs at least 2 finite values, got {x.tolist()}")
+    reach = stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    return Interval(float(x.mean()), float(x.mean() - reach), float(x.mean() + reach), len(x), level)
+
+
+def runs_bootstrap(values: np.ndarray, statistic, rng: np.random.Generator, n: int) -> Interval:
+    """Return statistic(values) with the 2.5 and 97.5 percentiles over resampled runs.
+
+    Args:
+        values: (runs, ...), resampled along the first axis.
+        statistic: (..., runs resampled, ...) -> number.
+    """
+    draws = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(n)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(statistic(values)), float(low), float(high), len(values))
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """Return the mean with Student's t interval over independent runs, two at least."""
+    values = np.asarray(values, dtype=float)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(values.mean(), values.mean() - half, values.mean() + half, len(values), level)

@@ -1,0 +1,174 @@
+"""Controls: what is reached without the part of the method that a row takes away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from micro_paper.bradley_terry import fit_bradley_terry
+from micro_paper.errors import InputError
+from micro_paper.methods.scaling import Scaler
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.two_stage import TwoStage
+from micro_paper.mixture import Heads
+from micro_paper.pairs import Pairs
+
+
+class Length:
+    """Bradley-Terry on the difference of response lengths alone: how much of a result length explains."""
+
+    supervision = "binary labels; lengths in place of texts"
+
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        self.settings = Settings.of(settings)
+        self.slope = 0.0
+
+    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+        """Fit the one slope (exactly)."""
+        difference = train_pairs.length_difference.double()[:, None]
+        self.scale = difference.square().mean().sqrt().item() or 1.0
+        self.slope = fit_bradley_terry(difference / self.scale, 1e-6).item()
+        return self
+
+    def adapt(self, context_pairs: Pairs) -> Self:
+        """Do nothing."""
+        return self
+
+    def predict_proba(self, pairs: Pairs) -> np.ndarray:
+        """Return P(chosen preferred), (n,)."""
+        return (self.slope * pairs.length_difference.double() / self.scale).sigmoid().numpy()
+
+
+class FixedHeads(TwoStage):
+    """The two stages with heads that are given, not learnt; only the router is trained."""
+
+    def directions(self, scaled: Pairs) -> Tensor:
+        """Return the K head directions, (K, d), of any length."""
+        raise NotImplementedError
+
+    def _make_heads(self, pairs: Pairs) -> Heads:
+        heads = super()._make_heads(pairs)
+        with torch.no_grad():
+            heads.weight.copy_(self.directions(pairs))
+            reward = heads(pairs.responses)
+            rms = (reward[pairs.chosen] - reward[pairs.rejected]).square().mean(dim=0).sqrt()
+            heads.weight /= rms.clamp_min(1e-12)[:, None]
+        heads.weight.requires_grad_(False)
+        return heads
+
+
+class RandomHeads(FixedHeads):
+    """Random directions with unit root-mean-square margin."""
+
+    def directions(self, scaled: Pairs) -> Tensor:
+        """Return standard normal rows."""
+        shape = (self.settings.heads, scaled.responses.shape[1])
+        return torch.randn(shape, generator=self.generator("heads"), dtype=torch.float64).to(scaled.responses)
+
+
+class PcaHeads(FixedHeads):
+    """The leading principal directions of the feature differences, each with both signs."""
+
+    def directions(self, scaled: Pairs) -> Tensor:
+        """Return +v_1, -v_1, +v_2, ... up to K rows.
+
+        The second moment of differences has no sign, so the label is not used.
+        """
+        d = scaled.difference
+        _, vectors = torch.linalg.eigh((d.T @ d).double())
+        half = -(-self.settings.heads // 2)
+        top = vectors.flip(-1)[:, :half].T.to(d)
+        if len(top) < half:
+            raise InputError(f"heads = {self.settings.heads} needs {half} feature dimensions, got {d.shape[1]}")
+        # eigh leaves the sign free: fix it so that other libraries and machines give the same heads.
+        top = top * top.gather(1, top.abs().argmax(dim=1, keepdim=True)).sign()
+        return torch.stack([top, -top], dim=1).flatten(0, 1)[: self.settings.heads]
+
+
+class ShuffledRouter(TwoStage):
+    """MiCRo with the router's input permuted over the pairs, in both stages and at test."""
+
+    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+        """Run stage 1 on permuted prompts."""
+        return super().fit(self._shuffled(train_pairs), self._shuffled(validation))
+
+    def adapt(self, context_pairs: Pairs) -> Self:
+        """Run stage 2 on permuted contexts."""
+        return super().adapt(self._shuffled(context_pairs))
+
+    def predict_proba(self, pairs: Pairs) -> np.ndarray:
+        """Predict with permuted prompts and contexts; flipped pairs get the same permutation."""
+        return super().predict_proba(self._shuffled(pairs))
+
+    def _shuffled(self, pairs: Pairs) -> Pairs:
+        order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(self.seed))
+        rows = {name: getattr(pairs, name) for name in ("prompt", "context", "criterion")}
+        return pairs.with_tables(**{name: None if r is None else r[order] for name, r in rows.items()})
+
+
+class CriterionFewShot:
+    """No stage 1: a classifier of the stated criterion, and one head a criterion fitted on the few labelled pairs."""
+
+    supervision = "context-labelled pairs within the budget; those of validation choose its penalty"
+    penalties = (1e-3, 1e-2, 1e-1, 1.0)
+
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        self.settings = Settings.of(settings)
+        self.seed = seed
+
+    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+        """Keep the feature scale (no label is read) and the validation pairs that choose the penalty."""
+        rows, on = (train_pairs.chosen, train_pairs.rejected), self.settings.standardize
+        self.scaler = Scaler.of_rows(train_pairs.responses, *rows, enabled=on)
+        self.stage2_validation = validation
+        return self
+
+    def adapt(self, context_pairs: Pairs) -> Self:
+        """Fit the classifier and the heads; the ridge penalty with the smallest validation NLL is kept."""
+        if not len(context_pairs) or context_pairs.contexts is None:
+            raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
+        self.names = np.unique(context_pairs.attribute)
+        self.context_scaler = Scaler.fit(self._context(context_pairs), self.settings.standardize)
+        self.classifier = None
+        if len(self.names) > 1:
+            self.classifier = LogisticRegression(max_iter=2000).fit(
+                self._scaled_context(context_pairs), context_pairs.attribute
+            )
+        difference = self._scaled_difference(context_pairs)
+        fits = {}
+        for penalty in self.penalties:
+            rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
+            fits[penalty] = torch.stack([fit_bradley_terry(d, penalty) for d in rows])
+        validation = self.stage2_validation
+        if validation.contexts is None or not len(validation):
+            self.heads = fits[self.penalties[1]]
+            return self
+        losses = {}
+        for penalty, heads in fits.items():
+            self.heads = heads
+            losses[penalty] = -np.log(np.maximum(self.predict_proba(validation), 1e-300)).mean()
+        self.heads = fits[min(losses, key=losses.__getitem__)]
+        self.validation_nll = min(losses.values())
+        return self
+
+    def predict_proba(self, pairs: Pairs) -> np.ndarray:
+        """Return sum_a P(a | context) sigmoid(w_a . d), (n,)."""
+        p = (self._scaled_difference(pairs) @ self.heads.T).sigmoid().numpy()
+        if self.classifier is None:
+            return p[:, 0]
+        return np.clip((self.classifier.predict_proba(self._scaled_context(pairs)) * p).sum(axis=1), 0, 1)
+
+    def _context(self, pairs: Pairs) -> Tensor:
+        """Return what the classifier reads, (n, q), by `settings.router_input`."""
+        return pairs.context_features if self.settings.router_input == "context" else pairs.criterion_features
+
+    def _scaled_context(self, pairs: Pairs) -> np.ndarray:
+        return self.context_scaler(self._context(pairs), torch.float64, torch.device("cpu")).numpy()
+
+    def _scaled_difference(self, pairs: Pairs) -> Tensor:
+        return (pairs.difference.double() / self.scaler.scale).cpu()

@@ -1,0 +1,103 @@
+"""The Method protocol and the table of rows: every method that a table compares, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from micro_paper.errors import InputError, suggest
+from micro_paper.methods.armo import Armo
+from micro_paper.methods.controls import CriterionFewShot, Length, PcaHeads, RandomHeads, ShuffledRouter
+from micro_paper.methods.drms import Drms, DrmsRandom
+from micro_paper.methods.hyre import HyRe, MicroHyRe
+from micro_paper.methods.lore import LoRe
+from micro_paper.methods.micro_plus import MicroPlus, MicroPlusBudget
+from micro_paper.methods.pal import Pal
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.shared_base import SharedBase, SharedBaseMLP
+from micro_paper.methods.static import OracleAttribute, Single, StaticLearned, StaticMaxMin, StaticUniform
+from micro_paper.methods.tuned import (
+    ArmoTuned,
+    CriterionFewShotTuned,
+    SharedBaseTuned,
+    SingleTuned,
+    StaticLearnedTuned,
+)
+from micro_paper.methods.two_stage import PromptOnly, TwoStage
+from micro_paper.methods.vpl import Vpl
+from micro_paper.pairs import Pairs
+
+
+@runtime_checkable
+class Method(Protocol):
+    """What a table row must be able to do.
+
+    Attributes:
+        supervision: what the method sees beyond the texts; shown in every table.
+    """
+
+    supervision: str
+
+    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+        """Learn from training pairs; choices may use the validation pairs."""
+        ...
+
+    def adapt(self, context_pairs: Pairs) -> Self:
+        """Adapt to pairs that state their context; each call replaces the one before."""
+        ...
+
+    def predict_proba(self, pairs: Pairs) -> np.ndarray:
+        """Return P(chosen preferred over rejected), (n,), in [0, 1], with p(a, b) + p(b, a) = 1."""
+        ...
+
+
+Factory = Callable[[Settings | Mapping[str, Any] | None, int], Method]
+METHODS: dict[str, Factory] = {
+    "micro": TwoStage,
+    "micro_plus": MicroPlus,
+    "micro_plus_budget": MicroPlusBudget,
+    "micro_stage1": PromptOnly,
+    "single": Single,
+    "static_uniform": StaticUniform,
+    "static_learned": StaticLearned,
+    "static_maxmin": StaticMaxMin,
+    "shared_base": SharedBase,
+    "shared_base_mlp": SharedBaseMLP,
+    "hyre": HyRe,
+    "micro_hyre": MicroHyRe,
+    "drms": Drms,
+    "drms_random": DrmsRandom,
+    "armo": Armo,
+    "length": Length,
+    "random_heads": RandomHeads,
+    "pca_heads": PcaHeads,
+    "shuffled_router": ShuffledRouter,
+    "criterion_fewshot": CriterionFewShot,
+    "single_tuned": SingleTuned,
+    "static_learned_tuned": StaticLearnedTuned,
+    "shared_base_tuned": SharedBaseTuned,
+    "armo_tuned": ArmoTuned,
+    "criterion_fewshot_tuned": CriterionFewShotTuned,
+    "lore": LoRe,
+    "pal": Pal,
+    "vpl": Vpl,
+    "oracle_attribute": OracleAttribute,
+}
+
+
+def find(name: str) -> Factory:
+    """Return the factory of that row name.
+
+    Raises:
+        InputError: no such row; names the nearest.
+    """
+    if name not in METHODS:
+        raise InputError(f"unknown method {name!r}.{suggest(name, METHODS)} Known: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def make(name: str, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> Method:
+    """Return a new, unfitted method of that row name; see `find`."""
+    return find(name)(settings, seed)

@@ -1,0 +1,1 @@
+"""What the paper prints: its numbers beside ours, its arithmetic under audit."""

@@ -1,0 +1,77 @@
+"""Verdicts on the paper's claims, from intervals, by rules that were fixed before any result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from micro_paper.errors import InputError
+from micro_paper.intervals import Interval
+
+HOLDS, DOES_NOT, CANNOT_TELL = "holds", "does not", "cannot tell"
+
+
+def judge_identity(gap: float, tolerance: float = 1e-6) -> str:
+    """Judge an equation by the largest gap between its sides on random instances; nan does not hold."""
+    return HOLDS if abs(gap) <= tolerance else DOES_NOT
+
+
+def _all_parts(verdicts: Sequence[str]) -> str:
+    if not verdicts:
+        raise InputError("a claim is judged on at least one interval, got none")
+    if DOES_NOT in verdicts:
+        return DOES_NOT
+    return CANNOT_TELL if CANNOT_TELL in verdicts else HOLDS
+
+
+def _above_zero(interval: Interval) -> str:
+    if interval.low > 0:
+        return HOLDS
+    return DOES_NOT if interval.high < 0 else CANNOT_TELL
+
+
+def judge_ordering(*differences: Interval) -> str:
+    """Judge "a exceeds b" on intervals of a - b: holds if all are above 0, does not if any is below."""
+    return _all_parts([_above_zero(interval) for interval in differences])
+
+
+def judge_equivalence(*differences: Interval, margin: float = 0.02) -> str:
+    """Judge "a is close to b": holds if all of a - b lie in +-margin, does not if any is outside."""
+
+    def one(interval: Interval) -> str:
+        if -margin <= interval.low and interval.high <= margin:
+            return HOLDS
+        return DOES_NOT if interval.low > margin or interval.high < -margin else CANNOT_TELL
+
+    return _all_parts([one(interval) for interval in differences])
+
+
+def judge_trend(*slopes: Interval, expected: str | Sequence[str] = "up", flat: float = 0.01) -> str:
+    """Judge a trend on the interval of its slope, or of each step.
+
+    `expected` is "up", "down" or "flat", one for all or one a step. A step expected up holds above 0; below
+    0, or around 0 and within +-flat, it does not. A step expected flat is an equivalence with the margin
+    `flat`.
+    """
+    directions = [expected] * len(slopes) if isinstance(expected, str) else list(expected)
+    if len(directions) != len(slopes):
+        raise InputError(f"expected names {len(directions)} steps, there are {len(slopes)}: give one a step")
+
+    def one(slope: Interval, direction: str) -> str:
+        if direction == "flat":
+            return judge_equivalence(slope, margin=flat)
+        if direction not in ("up", "down"):
+            raise InputError(f"expected must be up, down or flat, got {direction!r}")
+        rising = slope if direction == "up" else replace(slope, low=-slope.high, high=-slope.low)
+        verdict = _above_zero(rising)
+        is_flat = -flat <= slope.low and slope.high <= flat
+        return DOES_NOT if verdict == CANNOT_TELL and is_flat else verdict
+
+    return _all_parts([one(*step) for step in zip(slopes, directions, strict=True)])
+
+
+def judge_value(printed: float, interval: Interval, *, comparable: bool, widen: float = 0.01) -> str:
+    """Judge a printed value by our widened interval; cannot tell without the paper's backbone and data."""
+    if not comparable:
+        return CANNOT_TELL
+    return HOLDS if interval.low - widen <= printed <= interval.high + widen else DOES_NOT

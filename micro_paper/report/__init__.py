@@ -1,0 +1,1 @@
+"""Tables and figures as readers see them."""

@@ -1,0 +1,100 @@
+"""The figures of the audit of printed numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from micro_paper.errors import InputError
+from micro_paper.paper.audit_counts import AVERAGE
+from micro_paper.paper.audit_errors import EXCEEDS, LIMIT, LOWER
+from micro_paper.report.style import BLUE, COLUMN, GREY, ORANGE, RED, TEXT, PaperFigure, styled
+
+
+def _check(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise InputError(f"the frame lacks the column {missing[0]!r}: it needs {', '.join(columns)}")
+    if not len(frame):
+        raise InputError("the frame has no rows: there is nothing to draw")
+
+
+@styled
+def orderings_figure(orderings: pd.DataFrame) -> Figure:
+    """Draw each average of a MiCRo row less another row's, with two standard errors to either side.
+
+    The thin line is for independent samples, the thick one for the best possible pairing; red where the thin line
+    leaves out zero. Columns: as of `paper_audit_errors.orderings`.
+    """
+    _check(orderings, ["table", "train", "method", "other", "attribute", "difference", "error", "smallest_error"])
+    average = orderings[orderings["attribute"] == AVERAGE].reset_index(drop=True)
+    _check(average, ["verdict"])
+    blocks = list(average.groupby(["table", "train"], sort=False))
+    figure = PaperFigure(figsize=(TEXT, 0.9 + 0.2 * (len(average) + len(blocks))))
+    ax = figure.add_subplot()
+    labels, heads = [], []
+    for (table, train), block in blocks:
+        heads.append(len(labels))
+        labels.append(f"Table {table}, trained on {train}")
+        for row in block.itertuples():
+            place = len(labels)
+            colour = RED if row.verdict in (EXCEEDS, LOWER) else GREY
+            for error, width in ((row.error, 0.9), (row.smallest_error, 3.2)):
+                reach = LIMIT * error
+                ax.hlines(place, row.difference - reach, row.difference + reach, color=colour, linewidth=width)
+            ax.plot(row.difference, place, "o", color=colour, markeredgecolor="white", markersize=5)
+            labels.append(f"{row.method} − {row.other}")
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(labels)), labels)
+    for head in heads:
+        ax.get_yticklabels()[head].set_fontweight("bold")
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(labels) - 0.4, -0.7)
+    ax.grid(axis="x")
+    ax.set_xlabel("difference of average accuracy, ± two standard errors")
+    handles = [
+        Line2D([], [], color=GREY, linewidth=0.9, label="independent samples"),
+        Line2D([], [], color=GREY, linewidth=3.2, label="best possible pairing"),
+        Line2D([], [], color=RED, marker="o", label="clear without pairing"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+@styled
+def selection_figure(selection: pd.DataFrame) -> Figure:
+    """Draw what the best of K heads gain over the single reward, and what choosing among equal heads gains by chance.
+
+    One panel a table; the bar reaches from heads that agree on half of the pairs to independent heads. Columns: as of
+    `paper_audit_errors.selection`.
+    """
+    _check(selection, ["table", "test", "attribute", "heads", "gain", "chance_gain", "chance_gain_shared"])
+    panels = list(selection.groupby(["table", "test"], sort=False))
+    most = max(len(part) for _, part in panels)
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    figure = PaperFigure(figsize=(TEXT if across > 1 else COLUMN * 1.3, 0.6 + down * (0.75 + 0.2 * most)))
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for ax, ((table, name), part) in zip(axes, panels, strict=False):
+        at = range(len(part))
+        ax.hlines(at, 0, part["chance_gain"], color=ORANGE, linewidth=1.2)
+        ax.hlines(at, part["chance_gain_shared"], part["chance_gain"], color=ORANGE, linewidth=4.5)
+        ax.plot(part["gain"], at, "D", color=BLUE, markersize=4.5)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set_yticks(at, ["average" if a == AVERAGE else a for a in part["attribute"]])
+        ax.set_ylim(len(part) - 0.4, -0.6)
+        ax.axhline(len(part) - 1.5, color="#DDDDDD", linewidth=0.8)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x")
+        title = f"Table {table}: {name}, K = {part['heads'].iloc[0]}"
+        ax.set(title=title, xlabel="accuracy gained over the single reward")
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    handles = [
+        Line2D([], [], color=BLUE, marker="D", linestyle="", label="best head as printed"),
+        Line2D([], [], color=ORANGE, linewidth=4.5, label="by chance, heads as good as the single reward"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return figure

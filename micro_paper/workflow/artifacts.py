@@ -1,0 +1,249 @@
+"""The one door through which tables, figures and predictions leave a notebook.
+
+A notebook writes to `build/PROFILE/` and its lines of the manifest beside; `publish` moves a whole profile,
+and nothing less, to `results/PROFILE/` and `figures/PROFILE/`. Every file names its producer there, by
+content hashes of code, notebook, inputs and parameters. Nothing that changes from run to run (date, host,
+versions) is published.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from micro_paper.errors import InputError, suggest
+from micro_paper.files import sha256, write_atomic
+from micro_paper.paths import project_root
+from micro_paper.report import formatting
+from micro_paper.workflow.manifest import (
+    PREDICTIONS_LIMIT,
+    check_profile,
+    json_hash,
+    notebook_hash,
+    notebook_path,
+    read_lines,
+    stem,
+    to_lines,
+)
+from micro_paper.workflow.provenance import fingerprint
+from micro_paper.workflow.publishing import committed, committed_figure, publish, stale, verify
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Artifacts", "committed", "committed_figure", "publish", "stale", "verify"]
+
+PREDICTION_COLUMNS = {
+    "profile": "profile",
+    "dataset": "data set of the pair",
+    "method": "row name of the method",
+    "split": "split of the data",
+    "fold": "which fifth of the prompts is the test set",
+    "seed": "seed of the run",
+    "pair_id": "the pair",
+    "prompt_id": "its prompt",
+    "attribute": "its attribute",
+    "p": "predicted probability that the chosen response beats the rejected one",
+}
+
+
+class Artifacts:
+    """Writes what one notebook makes for one profile.
+
+    A run that does not reach `done` leaves its files in `build/`, where `publish` refuses them. Files of an
+    earlier run that this one no longer writes are removed at `done`.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        notebook: str,
+        parameters: Mapping[str, Any],
+        root: Path | None = None,
+        inputs: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open a run.
+
+        Args:
+            profile: names the folder below `build/`.
+            notebook: the file name in `notebooks/`, with or without its ending.
+            parameters: what the notebook ran with; published, so no paths of this machine.
+            root: the checkout; found from the working directory if not given.
+            inputs: content hash of each data set and feature store that was read.
+
+        Raises:
+            InputError: the profile is no plain name, or the parameters cannot be written as JSON.
+            MissingError: no such notebook.
+        """
+        check_profile(profile)
+        self.root = Path(root) if root else project_root()
+        self.profile = profile
+        path = notebook_path(self.root, notebook)
+        self.notebook = path.stem
+        try:
+            plain = json.loads(json.dumps(dict(parameters), sort_keys=True, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"parameters must be plain numbers, strings, lists and None: {error}") from error
+        self._origin = {
+            "notebook": path.relative_to(self.root).as_posix(),
+            "profile": profile,
+            "parameters": plain,
+            "hashes": {
+                "code": fingerprint(path, self.root)["code"],
+                "notebook": notebook_hash(path),
+                "parameters": json_hash(plain),
+                "inputs": dict(sorted((inputs or {}).items())),
+            },
+        }
+        self._entries: dict[str, dict[str, Any]] = {}
+        folder = self.build / "manifest"
+        self._final = folder / f"{self.notebook}.jsonl"
+        self._partial = folder / f"{self.notebook}.partial.jsonl"
+        known = {e["file"]: e for p in (self._final, self._partial) for e in read_lines(p)}
+        self._earlier = set(known)
+        write_atomic(self._partial, to_lines(list(known.values())))  # remembers what a crash would leave behind
+        self._final.unlink(missing_ok=True)
+
+    @property
+    def build(self) -> Path:
+        """The folder that is written to, `build/PROFILE`."""
+        return self.root / "build" / self.profile
+
+    def table(
+        self,
+        frame: pd.DataFrame,
+        number: int | str,
+        slug: str,
+        caption: str,
+        columns: Mapping[str, str],
+        formats: Mapping[str, str | Callable[[Any], str]] | None = None,
+        *,
+        pivot: tuple[formatting.Keys, formatting.Keys, str] | None = None,
+        display: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Write `table_NN_slug` as CSV (tidy) and as Markdown and LaTeX (formatted); return what is shown.
+
+        Args:
+            frame: tidy and long; its index is not written. columns: meaning of every column of `frame`, with
+            its unit. formats: for a column, a format specification such as ".2f" or a function; floats are
+            ".3f" otherwise. pivot: (index, columns, value) of `frame` for the formatted form, in order of
+            appearance. display: a ready frame for the formatted form, in place of `pivot`.
+
+        Raises:
+            InputError: a column has no meaning or a meaning no column, or the pivot's cells are not unique.
+        """
+        name = stem("table", number, slug)
+        self._check_columns(frame, columns)
+        shown = formatting.display_frame(frame, formats, pivot, display)
+        text = f"{caption}\n\n{formatting.markdown(shown)}"
+        tex = formatting.latex(shown, caption, f"tab:{name}")
+        self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
+        self._write(f"results/{name}.md", text.encode(), caption, {})
+        self._write(f"results/{name}.tex", tex.encode(), caption, {})
+        return shown
+
+    def frame(self, frame: pd.DataFrame, name: str, caption: str, columns: Mapping[str, str]) -> None:
+        """Write another tidy frame as `NAME.csv`, for instance claims."""
+        stem("table", 0, name)
+        self._check_columns(frame, columns)
+        self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
+
+    def figure(self, figure: Figure, number: int | str, slug: str, caption: str) -> Figure:
+        """Write `figure_NN_slug` as PNG and PDF, same bytes for the same figure; return it, still open."""
+        name = stem("figure", number, slug)
+        for ending, content in formatting.pictures(figure).items():
+            self._write(f"figures/{name}.{ending}", content, caption, {})
+        return figure
+
+    def not_applicable(self, kind: str, number: int | str, reason: str) -> None:
+        """Write a page with the reason in place of a table or figure that this profile's data cannot give."""
+        if kind not in ("table", "figure"):
+            raise InputError(f"kind must be table or figure, got {kind!r}")
+        name = stem(kind, number, "not_applicable")
+        title = f"{kind.capitalize()} {int(name.split('_')[1][:2])} does not apply to the profile {self.profile}."
+        folder = "results" if kind == "table" else "figures"
+        self._write(f"{folder}/{name}.md", f"{title}\n\n{reason}\n".encode(), f"{title} {reason}", {})
+
+    def predictions(
+        self,
+        frame: pd.DataFrame,
+        name: str = "predictions",
+        caption: str = "Predicted probability of every pair.",
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write per-pair probabilities as compact Parquet: `p` in 32 bits, texts as dictionaries.
+
+        Raises:
+            InputError: there is no column `p` in [0, 1], or the profile's predictions would exceed 10 MB.
+        """
+        stem("table", 0, name)
+        meaning = {k: v for k, v in PREDICTION_COLUMNS.items() if k in frame} | dict(columns or {})
+        self._check_columns(frame, meaning)
+        content = formatting.parquet(frame)
+        file = f"results/{name}.parquet"
+        others = [p for p in (self.build / "results").glob("*.parquet") if p.name != f"{name}.parquet"]
+        total = len(content) + sum(path.stat().st_size for path in others)
+        if total > PREDICTIONS_LIMIT:
+            raise InputError(
+                f"predictions of profile {self.profile} would take {total / 1e6:.1f} MB, "
+                f"the limit is {PREDICTIONS_LIMIT / 1e6:.0f}: write headline rows only"
+            )
+        self._write(file, content, caption, meaning)
+
+    def done(self) -> None:
+        """Mark the notebook finished: only then can its profile be published.
+
+        Raises:
+            InputError: another run of the notebook has overwritten a file of this one.
+        """
+        for file, entry in self._entries.items():
+            path = self._built(file)
+            if not path.is_file() or sha256(path.read_bytes()) != entry["sha256"]:
+                raise InputError(f"{file} was changed by another run of {self.notebook}: run one at a time")
+        elsewhere = {
+            entry["file"]
+            for path in self._final.parent.glob("*.jsonl")
+            if path not in (self._final, self._partial)
+            for entry in read_lines(path)
+        }
+        for file in self._earlier - set(self._entries) - elsewhere:
+            self._built(file).unlink(missing_ok=True)
+        host = {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            "versions": {name: version(name) for name in ("numpy", "pandas", "torch", "matplotlib")},
+        }
+        write_atomic(self._final.with_suffix(".host.json"), json.dumps(host, indent=1).encode())
+        write_atomic(self._final, to_lines(list(self._entries.values())))
+        self._partial.unlink(missing_ok=True)
+        self._earlier = set(self._entries)
+
+    def _built(self, file: str) -> Path:
+        """Return where a published file lies before it is published."""
+        kind, _, name = file.split("/")
+        return self.build / kind / name
+
+    def _check_columns(self, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
+        if missing := [c for c in frame.columns if not columns.get(c)]:
+            raise InputError(f"columns gives no meaning for {', '.join(map(repr, missing))}: add it")
+        if extra := [c for c in columns if c not in frame.columns]:
+            raise InputError(f"columns names {extra[0]!r}, which the frame lacks.{suggest(extra[0], frame.columns)}")
+
+    def _write(self, name: str, content: bytes, caption: str, columns: Mapping[str, str]) -> None:
+        kind, base = name.split("/")
+        file = f"{kind}/{self.profile}/{base}"
+        write_atomic(self.build / name, content)
+        entry = {"file": file, "caption": caption, "columns": dict(columns), "sha256": sha256(content)}
+        self._entries[file] = entry | self._origin
+        remembered = [{"file": f} for f in self._earlier - set(self._entries)]
+        write_atomic(self._partial, to_lines(remembered + list(self._entries.values())))
+        self._final.unlink(missing_ok=True)  # writing after `done` opens the run again

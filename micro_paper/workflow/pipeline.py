@@ -1,0 +1,214 @@
+"""What the Snakefile asks for: which notebooks there are, what each depends on, extraction and publication.
+
+A notebook is run again when its code, a parameter that it declares, a library module that it imports
+(directly or not) or the lock of the environment changes. All of that is compared by content: saving a
+notebook, executing it in place or checking it out again changes no content.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from micro_paper.data.named import WORLD_PARAMETERS, named_worlds
+from micro_paper.errors import InputError
+from micro_paper.features.settings import DEEPER_PARAMETERS, FEATURE_PARAMETERS
+from micro_paper.files import write_atomic
+from micro_paper.paths import project_root
+from micro_paper.workflow.notebooks import read_notebook
+from micro_paper.workflow.parameters import Value, check_names, read_parameters, read_profile
+from micro_paper.workflow.provenance import PACKAGE, code_closure, content_hash
+from micro_paper.workflow.run import resolve
+
+
+def notebook_files(root: Path | None = None) -> list[Path]:
+    """Return `notebooks/NN_*.ipynb` in their order."""
+    return sorted(((root or project_root()) / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def parse_settings(settings: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (name, text) of each `name=value`; InputError for any other form."""
+    pairs = []
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"a setting is name=value, got {setting!r}")
+        pairs.append((name, text))
+    return pairs
+
+
+def check_settings(
+    profile: str, overrides: Sequence[tuple[str, str]], root: Path | None = None
+) -> dict[str, dict[str, Value]]:
+    """Return {stem: parameters} of every notebook under a profile and overrides.
+
+    Raises:
+        InputError: unknown profile, a name that no notebook and no profile has, or an ill-typed value.
+    """
+    root = root or project_root()
+    files = notebook_files(root)
+    declared = {path.stem: set(read_parameters(path)) for path in files}
+    known = set(read_profile(profile, root)).union(*declared.values())
+    check_names([name for name, _ in overrides], known, "of the notebooks")
+    return {
+        path.stem: resolve(path, profile, [o for o in overrides if o[0] in declared[path.stem]], root) for path in files
+    }
+
+
+def feature_fingerprint(values: Mapping[str, Value], root: Path | None = None) -> str:
+    """Return a text that changes whenever features would: settings, data sets, code."""
+    root = root or project_root()
+    code = content_hash(code_closure([f"import {PACKAGE}.features", f"import {PACKAGE}.data"], root), root)
+    settings = {name: values.get(name) for name in (*FEATURE_PARAMETERS, *DEEPER_PARAMETERS, *WORLD_PARAMETERS)}
+    return json.dumps({"settings": settings, "code": code}, sort_keys=True)
+
+
+def features_root(root: Path | None = None) -> Path:
+    """Return the folder of the feature stores, `build/features`: content-addressed, for all profiles."""
+    return (root or project_root()) / "build" / "features"
+
+
+def profile_values(
+    profile: str, overrides: Sequence[tuple[str, str]] = (), root: Path | None = None
+) -> dict[str, Value]:
+    """Return the profile's values with the overrides in place, typed as the notebooks declare them."""
+    values = read_profile(profile, root)
+    for parameters in check_settings(profile, overrides, root).values():
+        values.update(parameters)
+    return values
+
+
+def extract(
+    profile: str,
+    shard: int | None = None,
+    of: int | None = None,
+    overrides: Sequence[tuple[str, str]] = (),
+    root: Path | None = None,
+) -> list[str]:
+    """Extract the features of every data set with text that the profile names; return their names.
+
+    Args:
+        shard, of: this part (counted from 0) of how many; None for whatever is missing, and the manifest.
+
+    Raises:
+        InputError: an unknown profile, setting or data set, or a shard out of range.
+    """
+    root = root or project_root()
+    if (shard is None) != (of is None) or (of is not None and not 0 <= shard < of):
+        raise InputError(f"shard must be 0 to of - 1, got shard {shard} of {of}")
+    values = profile_values(profile, overrides, root)
+    from micro_paper import data
+    from micro_paper.experiments import larger_backbone
+    from micro_paper.features.extract import pool_store
+    from micro_paper.features.settings import FeatureSettings
+
+    settings = FeatureSettings(**{name: values[name] for name in FEATURE_PARAMETERS if name in values})
+    pools: dict[str, str] = {}
+    for name in named_worlds(values):
+        if name.startswith("synthetic-"):
+            continue
+        info = data.describe(name)
+        if info.text:
+            pools.setdefault(info.pool, name)
+    for name in pools.values():
+        pool_store(name, settings, features_root(root), shard=shard, of=of, progress=sys.stderr.isatty())
+    if deep := larger_backbone.deeper_names(values):
+        settings = larger_backbone.deeper_settings(values)
+        options = {"shard": shard, "of": of, "progress": sys.stderr.isatty()}
+        larger_backbone.deeper_store(deep, settings, features_root(root), **options)
+    return list(pools.values())
+
+
+def publish(profile: str, root: Path | None = None) -> list[str]:
+    """Publish a finished profile, note it in `build/PROFILE/published` and return the files."""
+    root = root or project_root()
+    read_profile(profile, root)
+    from micro_paper.workflow import publishing
+
+    manifests = root / "build" / profile / "manifest"
+    started = [p.stem for p in notebook_files(root) if list(manifests.glob(f"{p.stem}.*jsonl"))]
+    files = publishing.publish(profile, root=root, notebooks=started or None)
+    write_atomic(_marker(profile, root), f"{_published_hash(profile, root)}\n".encode())
+    return files
+
+
+def reproduce(
+    profile: str | None = None,
+    jobs: int = 2,
+    settings: Iterable[str] = (),
+    root: Path | None = None,
+    options: Sequence[str] = (),
+) -> int:
+    """Run Snakemake for a profile; with None, for what `default_profiles` says.
+
+    Settings are checked before Snakemake starts. Finished notebooks that a run by hand has made since with
+    other parameters and a publication that was changed by hand are made again. A lock keeps a second run of
+    the same profile out and vanishes with its process, so that the same command takes up a killed run.
+
+    Returns:
+        Snakemake's exit status.
+    """
+    root = root or project_root()
+    if jobs < 1:
+        raise InputError(f"jobs must be >= 1, got {jobs}")
+    overrides = parse_settings(settings)
+    profiles = [profile] if profile else default_profiles(root)
+    wanted = {name: check_settings(name, overrides, root) for name in profiles}
+    for name in profiles:
+        with _lock(name, root):
+            _drop_outdated(name, wanted[name], root)
+            command = [sys.executable, "-m", "snakemake", "--cores", str(jobs)]
+            command += ["--rerun-incomplete", "--nolock", "--quiet", "host", "reason", *options]
+            command += ["--config", f"profile={name}", *(f"{key}={text}" for key, text in overrides)]
+            status = subprocess.run(command, cwd=root, check=False).returncode
+        if status:
+            return status
+    return 0
+
+
+def default_profiles(root: Path) -> list[str]:
+    """Return what `make reproduce` makes when no profile is named: bundled once its results have been published."""
+    return ["bundled"] if (root / "results" / "bundled" / "manifest.jsonl").is_file() else ["smoke", "open"]
+
+
+def _drop_outdated(profile: str, wanted: Mapping[str, Mapping[str, Value]], root: Path) -> None:
+    for stem, parameters in wanted.items():
+        done = root / "build" / profile / "notebooks" / f"{stem}.ipynb"
+        if done.is_file():
+            ran = read_notebook(done).get("metadata", {}).get("papermill", {}).get("parameters")
+            if ran != dict(parameters):
+                done.unlink()
+    marker = _marker(profile, root)
+    if marker.is_file() and marker.read_text().strip() != _published_hash(profile, root):
+        marker.unlink()
+
+
+def _marker(profile: str, root: Path) -> Path:
+    return root / "build" / profile / "published"
+
+
+def _published_hash(profile: str, root: Path) -> str:
+    folders = [root / kind / profile for kind in ("results", "figures")]
+    return content_hash(sorted(p for f in folders for p in f.rglob("*") if p.is_file()), root)
+
+
+@contextmanager
+def _lock(profile: str, root: Path) -> Iterator[None]:
+    import fcntl
+
+    path = root / "build" / profile / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"profile {profile} is being made by another run: wait for it, or stop it") from None
+        yield
+    finally:
+        os.close(handle)

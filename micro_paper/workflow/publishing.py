@@ -1,0 +1,253 @@
+"""From `build/` to the committed results, their check, and their display in notebooks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from micro_paper import files
+from micro_paper.errors import InputError, MissingError
+from micro_paper.paths import project_root
+from micro_paper.workflow import manifest
+from micro_paper.workflow.provenance import fingerprint
+
+KINDS = ("results", "figures")
+DEFAULT_PROFILE = "bundled"
+
+
+def _command(profile: str) -> str:
+    return "make reproduce" if profile == DEFAULT_PROFILE else f"make reproduce PROFILE={profile}"
+
+
+def _entries(root: Path, profile: str, notebooks: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return the manifest lines of the finished notebooks, or say which are not finished."""
+    folder = root / "build" / profile / "manifest"
+    final = {p.stem: p for p in folder.glob("*.jsonl") if not p.name.endswith(".partial.jsonl")}
+    started = {p.name.removesuffix(".partial.jsonl") for p in folder.glob("*.partial.jsonl")}
+    wanted = {Path(name).stem for name in notebooks} if notebooks is not None else set(final) | started
+    if not wanted:
+        raise MissingError(f"nothing was built for profile {profile}: run {_command(profile)}")
+    if unfinished := sorted((wanted - set(final)) | (wanted & started)):
+        raise MissingError(f"profile {profile} is not complete, unfinished: {', '.join(unfinished)}")
+    entries: dict[str, dict[str, Any]] = {}
+    for name in sorted(wanted):
+        for entry in manifest.read_lines(final[name]):
+            if entry["file"] in entries:
+                first = entries[entry["file"]]["notebook"]
+                raise InputError(
+                    f"{entry['file']} is written by {first} and {entry['notebook']}: give one another slug"
+                )
+            entries[entry["file"]] = entry
+    return list(entries.values())
+
+
+def readme(kind: str, profile: str, entries: Iterable[dict[str, Any]]) -> str:
+    """Return the README of `results/PROFILE` or `figures/PROFILE`: files, columns and producers."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for entry in sorted(entries, key=lambda e: e["file"]):
+        if entry["file"].startswith(f"{kind}/"):
+            groups.setdefault(Path(entry["file"]).stem, []).append(entry)
+    lines = [
+        f"# {kind.capitalize()} of the profile `{profile}`",
+        "",
+        f"Generated from `results/{profile}/manifest.jsonl`; do not edit.",
+        f"`{_command(profile)}` regenerates all of it,",
+        f"`python -m micro_paper run NOTEBOOK --profile {profile}` one notebook's part, in `build`.",
+        "The manifest has the sha256 of each file and of the code, notebook, inputs and parameters behind.",
+    ]
+    for name, group in groups.items():
+        files = ", ".join(f"[`{Path(e['file']).name}`]({Path(e['file']).name})" for e in group)
+        notebook = group[0]["notebook"]
+        lines += ["", f"## {name}", "", group[0]["caption"], "", f"- Files: {files}"]
+        lines += [f"- Made by `python -m micro_paper run {notebook} --profile {profile}`"]
+        columns = {name: meaning for entry in group for name, meaning in entry["columns"].items()}
+        if columns:
+            lines += ["", "| column | meaning |", "| --- | --- |"]
+            lines += [f"| `{name}` | {str(text).replace('|', chr(92) + '|')} |" for name, text in columns.items()]
+    return "\n".join(lines) + "\n"
+
+
+def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | None = None) -> list[str]:
+    """Replace `results/PROFILE` and `figures/PROFILE` by what was built; return the published files.
+
+    Everything is checked and copied before the first folder is exchanged, so a crash publishes nothing.
+
+    Args:
+        notebooks: those that the profile consists of; None takes every one that was started.
+
+    Raises:
+        MissingError: nothing was built, or a notebook did not finish.
+        InputError: two notebooks wrote one file, a file was changed since, or the profile is smoke.
+    """
+    if profile == "smoke":
+        raise InputError("profile smoke is not published: its numbers test the code, they are no result")
+    root = Path(root) if root else project_root()
+    entries = _entries(root, profile, notebooks)
+    contents: dict[str, bytes] = {}
+    for entry in entries:
+        kind, _, name = entry["file"].split("/")
+        path = root / "build" / profile / kind / name
+        if not path.is_file():
+            raise InputError(f"{path.relative_to(root)} is gone: run {entry['notebook']} again")
+        contents[entry["file"]] = path.read_bytes()
+        if files.sha256(contents[entry["file"]]) != entry["sha256"]:
+            raise InputError(f"{path.relative_to(root)} was changed after it was made: run {entry['notebook']} again")
+    size = sum(len(content) for file, content in contents.items() if file.endswith(".parquet"))
+    if size > manifest.PREDICTIONS_LIMIT:
+        raise InputError(f"predictions of profile {profile} take {size / 1e6:.1f} MB: write headline rows only")
+    contents[f"results/{profile}/manifest.jsonl"] = manifest.to_lines(entries)
+    for kind in KINDS:
+        contents[f"{kind}/{profile}/README.md"] = readme(kind, profile, entries).encode()
+    _exchange(root, profile, contents)
+    return sorted(contents)
+
+
+def _exchange(root: Path, profile: str, contents: dict[str, bytes]) -> None:
+    """Write the new folders beside the old ones, then rename; undo the renames where one fails."""
+    old = {kind: root / kind / f".{profile}.old" for kind in KINDS}
+    new = {kind: root / kind / f".{profile}.new" for kind in KINDS}
+    place = {kind: root / kind / profile for kind in KINDS}
+    for kind in KINDS:  # what an earlier crash left
+        if old[kind].exists() and not place[kind].exists():
+            os.replace(old[kind], place[kind])
+        shutil.rmtree(old[kind], ignore_errors=True)
+        shutil.rmtree(new[kind], ignore_errors=True)
+    exchanged: list[str] = []
+    try:
+        for file, content in contents.items():
+            kind, _, name = file.split("/")
+            files.write_atomic(new[kind] / name, content)
+        for kind in KINDS:
+            if place[kind].exists():
+                os.replace(place[kind], old[kind])
+            os.replace(new[kind], place[kind])
+            exchanged.append(kind)
+    except BaseException:
+        for kind in KINDS:
+            if kind in exchanged:
+                shutil.rmtree(place[kind])
+            if old[kind].exists():
+                os.replace(old[kind], place[kind])
+            shutil.rmtree(new[kind], ignore_errors=True)
+        raise
+    for kind in KINDS:
+        shutil.rmtree(old[kind], ignore_errors=True)
+
+
+def verify(profile: str, root: Path | None = None) -> list[str]:
+    """Return what is wrong with the committed files of a profile, one sentence each; none if all is well."""
+    root = Path(root) if root else project_root()
+    path = root / "results" / profile / "manifest.jsonl"
+    if not path.is_file():
+        return [f"results/{profile}/manifest.jsonl is missing: run {_command(profile)}"]
+    try:
+        entries = manifest.read_lines(path)
+        listed = {entry["file"]: entry["sha256"] for entry in entries}
+        pages = {f"{kind}/{profile}/README.md": readme(kind, profile, entries) for kind in KINDS}
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"results/{profile}/manifest.jsonl cannot be read: {error}"]
+    problems = []
+    if path.read_bytes() != manifest.to_lines(entries):
+        problems.append(f"results/{profile}/manifest.jsonl was edited by hand")
+    for file, expected in sorted(listed.items()):
+        if not (root / file).is_file():
+            problems.append(f"{file} is missing")
+        elif files.sha256((root / file).read_bytes()) != expected:
+            problems.append(f"{file} differs from its manifest line")
+    for file, text in pages.items():
+        if not (root / file).is_file() or (root / file).read_bytes() != text.encode():
+            problems.append(f"{file} does not follow from the manifest")
+    known = {*listed, *pages, f"results/{profile}/manifest.jsonl"}
+    for kind in KINDS:
+        for path in sorted((root / kind / profile).rglob("*")):
+            if path.is_file() and path.relative_to(root).as_posix() not in known:
+                problems.append(f"{path.relative_to(root).as_posix()} is not in the manifest")
+    return problems
+
+
+def stale(profile: str, root: Path | None = None) -> list[str]:
+    """Return which notebooks of a published profile, or library modules that they import, changed since it was made."""
+    root = Path(root) if root else project_root()
+    problems, code = set(), {}
+    for entry in manifest.read_lines(root / "results" / profile / "manifest.jsonl"):
+        path = root / entry["notebook"]
+        if not path.is_file():
+            problems.add(f"{entry['notebook']} is gone, its files are still in profile {profile}")
+        elif manifest.notebook_hash(path) != entry["hashes"]["notebook"]:
+            problems.add(f"{entry['notebook']} changed since profile {profile} was made")
+        if path.is_file() and path not in code:
+            code[path] = fingerprint(path, root)["code"]
+        if entry["hashes"]["code"] != code.get(path, entry["hashes"]["code"]):
+            problems.add(f"micro_paper changed since {entry['notebook']} ran for profile {profile}")
+    return sorted(problems)
+
+
+class Committed:
+    """A committed table as a notebook shows it: Markdown in a browser, its file names as plain text."""
+
+    def __init__(self, title: str, sections: list[tuple[str, str]]) -> None:
+        self.title = title
+        self.sections = sections
+
+    def __repr__(self) -> str:
+        return f"{self.title}: " + "; ".join(source for source, _ in self.sections)
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join(f"**{self.title}**, {source}\n\n{text}".strip() for source, text in self.sections) + "\n"
+
+
+def _found(kind: str, number: int | str, slug: str | None, profile: str, ending: str, root: Path) -> list[Path]:
+    folder = root / ("results" if kind == "table" else "figures") / profile
+    prefix = manifest.stem(kind, number, "x").removesuffix("x")
+    if slug is not None:
+        manifest.stem(kind, number, slug)  # refuses what could not have been written
+    paths = sorted(folder.glob(f"{prefix}{slug or '*'}.{ending}"))
+    return paths or sorted(folder.glob(f"{prefix}not_applicable.md"))
+
+
+def committed(
+    number: int | str,
+    kind: str = "table",
+    profiles: Sequence[str] = ("bundled", "open"),
+    slug: str | None = None,
+    root: Path | None = None,
+) -> Committed:
+    """Return the committed tables of that number, for display, or the command that makes what is missing."""
+    if kind not in ("table", "figure"):
+        raise InputError(f"kind must be table or figure, got {kind!r}")
+    root = Path(root) if root else project_root()
+    sections = []
+    for profile in profiles:
+        paths = _found(kind, number, slug, profile, "md", root)
+        sections += [(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+        if not paths:
+            sections.append((f"profile {profile}: not there yet, `{_command(profile)}` makes it", ""))
+    label = int(number) if str(number).isdigit() else number
+    return Committed(f"{kind.capitalize()} {label}", sections)
+
+
+def committed_figure(
+    number: int | str,
+    profile: str = DEFAULT_PROFILE,
+    slug: str | None = None,
+    width: int = 680,
+    root: Path | None = None,
+) -> Any:
+    """Return the committed figure as an embedded picture, `width` pixels wide, or a page that says why not.
+
+    Raises:
+        InputError: several figures have the number; the message lists their slugs.
+    """
+    root = Path(root) if root else project_root()
+    paths = _found("figure", number, slug, profile, "png", root)
+    if not paths or paths[0].suffix == ".md":
+        return committed(number, "figure", (profile,), slug, root)
+    if len(paths) > 1:
+        slugs = ", ".join(path.stem.split("_", 2)[2] for path in paths)
+        raise InputError(f"figure {number} has several files in profile {profile}: pass slug, one of {slugs}")
+    from IPython.display import Image
+
+    return Image(data=paths[0].read_bytes(), format="png", width=width, embed=True)

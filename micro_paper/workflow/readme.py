@@ -1,0 +1,136 @@
+"""The parts of the README that state results, written from committed files so that no number is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from micro_paper.claims.judge import VERDICTS
+from micro_paper.errors import InputError
+from micro_paper.files import write_atomic
+from micro_paper.paper import values as paper_values
+from micro_paper.paths import project_root
+from micro_paper.workflow import claims_files, ledger
+
+TABLE = "table_02c_beside_paper.csv"
+# Rows of the first table of a data set; the others stand folded below it.
+FIRST = (
+    "micro_plus",
+    "micro_plus_budget",
+    "micro_stage1",
+    "single",
+    "static_uniform",
+    "static_learned",
+    "shared_base",
+    "armo",
+    "pca_heads",
+    "criterion_fewshot",
+    "criterion_fewshot_tuned",
+    "oracle_attribute",
+    "length",
+)
+
+
+def results_block(root: Path | None = None) -> str:
+    """Return the results of every published profile as Markdown: accuracy, paired difference and verdict a row."""
+    root = root or project_root()
+    parts = []
+    for path in sorted((root / "results").glob(f"*/{TABLE}")):
+        profile = path.parent.name
+        frame = pd.read_csv(path)
+        for dataset, rows in frame.groupby("dataset", sort=False):
+            micro = rows[rows.method == "micro"].iloc[0]
+            others = rows[rows.method != "micro"]
+            counts = others.verdict.value_counts()
+            said = ", ".join(f"{counts.get(v, 0)} {v}" for v in ("holds", "does not", "cannot tell"))
+            first = others.method.isin(FIRST)
+            parts += [
+                f"**{profile}, {dataset}**: `micro` {_interval(micro.ours, micro.low, micro.high)}. "
+                f'"MiCRo exceeds this row": {said}.',
+                _rows(others[first]),
+            ]
+            if not first.all():
+                parts += ["<details><summary>Further rows</summary>", _rows(others[~first]), "</details>"]
+    return "\n\n".join(parts) or "No profile is published yet: `make reproduce PROFILE=open` makes one."
+
+
+def _rows(rows: pd.DataFrame) -> str:
+    lines = ["| row | accuracy | micro less row | verdict | sees |", "|---|---|---|---|---|"]
+    for row in rows.itertuples():
+        lines.append(
+            f"| `{row.method}` | {_interval(row.ours, row.low, row.high)} "
+            f"| {_interval(row.micro_minus_row, row.minus_low, row.minus_high, sign=True)} "
+            f"| {row.verdict} | {row.supervision} |"
+        )
+    return "\n".join(lines)
+
+
+def _interval(value: float, low: float, high: float, sign: bool = False) -> str:
+    form = "{:+.3f}" if sign else "{:.3f}"
+    return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
+
+
+def claims_block(root: Path | None = None) -> str:
+    """Return how many of the paper's claims hold in each published profile, and the verdict on each, as Markdown."""
+    root = root or project_root()
+    folders = sorted(path.parent.name for path in (root / "results").glob("*/claims.csv"))
+    if not folders:
+        return "No profile has judged the claims yet: `make reproduce PROFILE=open` does."
+    judged = {profile: claims_files.read_committed(profile, root) for profile in folders}
+    lines = [f"| profile | judged on | {' | '.join(VERDICTS)} |", "|---|---|---|---|---|"]
+    for profile, table in judged.items():
+        for row in claims_files.counts(table).to_dict("records"):
+            numbers = " | ".join(str(row[verdict]) for verdict in VERDICTS)
+            lines.append(f"| {profile} | `{row['method']}` | {numbers} |")
+    parts = ["\n".join(lines)]
+    if "bundled" in judged:
+        parts.append(
+            "`bundled` is constructed: its text and labels were composed for this package, so what holds there "
+            "holds in a world made to have the structure that the paper assumes, and says nothing about people."
+        )
+    heads = [f"{profile}, `{method}`" for profile in judged for method in claims_files.JUDGED]
+    every = [f"| claim | what it says | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    texts = paper_values.claims()
+    for i, row in enumerate(texts.itertuples()):
+        cells = [table.at[i, column] for table in judged.values() for column in claims_files.JUDGED.values()]
+        every.append(f"| {row.id} | {row.claim.replace('|', chr(92) + '|')} | {' | '.join(cells)} |")
+    summary = f"<details><summary>The verdict on each of the {len(texts)} claims</summary>"
+    return "\n\n".join([*parts, summary, "\n".join(every), "</details>"])
+
+
+BLOCKS: dict[str, Callable[[Path | None], str]] = {
+    "results": results_block,
+    "claims": claims_block,
+    "ledger": ledger.block,
+}
+
+
+def markers(name: str) -> tuple[str, str]:
+    """Return the lines before and behind the block of that name."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """Return the README's `text` with `block` between the markers of `name`.
+
+    Raises:
+        InputError: the markers are not there, once each and in order.
+    """
+    first, last = markers(name)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in after:
+        raise InputError(f"README.md needs the lines {first} and {last}, once each and in this order")
+    return f"{before}{first}\n{block}\n{last}{after}"
+
+
+def refresh(root: Path | None = None) -> None:
+    """Write every block into README.md."""
+    root = root or project_root()
+    path = root / "README.md"
+    text = path.read_text(encoding="utf-8")
+    for name, block in BLOCKS.items():
+        text = with_block(text, name, block(root))
+    write_atomic(path, text.encode())
