@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,28 @@ from micro_paper.errors import InputError
 
 # one row a text; all else has one a pair
 TABLES = ("responses", "prompts", "contexts", "criteria", "lengths", "ratings")
+
+
+class Derived:
+    """What was worked out from feature tables, kept beside them for the methods that come next.
+
+    A result counts for the very objects that it was worked out from, and is made anew for any others.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[tuple[object, ...], Any]] = {}
+
+    def get(self, key: Hashable, sources: tuple[object, ...], made: Callable[[], Any]) -> Any:
+        """Return the result kept under `key`, if its sources are these objects, else what `made` returns."""
+        before, result = self._kept.get(key, ((), None))
+        if len(before) != len(sources) or any(a is not b for a, b in zip(before, sources, strict=True)):
+            result = made()
+            self._kept[key] = (sources, result)
+        return result
+
+    def clear(self) -> None:
+        """Forget every result: scaled tables take as much memory as the tables."""
+        self._kept.clear()
 
 
 @dataclass(frozen=True)
@@ -34,6 +58,7 @@ class Pairs:
         criterion: (n,) rows of `criteria`; None together with `criteria`.
         ratings: (m, A) rating of each response by each of A attributes, nan where unknown; None where there are none.
         rating_names: the A attributes.
+        derived: results kept with the tables; pairs that share tables share them.
     """
 
     responses: Tensor
@@ -52,15 +77,16 @@ class Pairs:
     criterion: Tensor | None = None
     ratings: Tensor | None = None
     rating_names: tuple[str, ...] = ()
+    derived: Derived = field(default_factory=Derived, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         n = len(self.chosen)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in (*TABLES, "rating_names") or value is None:
+        for column in fields(self):
+            value = getattr(self, column.name)
+            if column.name in (*TABLES, "rating_names", "derived") or value is None:
                 continue
             if len(value) != n:
-                raise InputError(f"{field.name} has {len(value)} rows, chosen has {n}: give one row a pair")
+                raise InputError(f"{column.name} has {len(value)} rows, chosen has {n}: give one row a pair")
         for table, rows in (("contexts", "context"), ("criteria", "criterion")):
             if (getattr(self, table) is None) != (getattr(self, rows) is None):
                 raise InputError(f"{table} and {rows} go together: give both or neither")
@@ -133,9 +159,13 @@ class Pairs:
         """Return the pairs with chosen and rejected exchanged."""
         return replace(self, chosen=self.rejected, rejected=self.chosen)
 
+    def table(self, name: str) -> Tensor | None:
+        """Return the feature table of that name (TABLES)."""
+        return getattr(self, name)
+
     def with_tables(self, **tables: Tensor) -> Pairs:
         """Return the pairs pointing into other feature tables (TABLES) of the same rows."""
-        return replace(self, **tables)
+        return replace(self, derived=Derived(), **tables)
 
     def to(self, dtype: torch.dtype, device: str | torch.device = "cpu") -> Pairs:
         """Return the pairs with all features in `dtype`, everything on `device`."""
@@ -147,4 +177,4 @@ class Pairs:
             name: None if getattr(self, name) is None else getattr(self, name).to(device)
             for name in ("chosen", "rejected", "prompt", "context", "criterion")
         }
-        return replace(self, **moved)
+        return replace(self, derived=Derived(), **moved)

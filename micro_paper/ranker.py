@@ -20,6 +20,7 @@ from micro_paper.errors import InputError, MissingError
 from micro_paper.features.backbone import Backbone
 from micro_paper.features.extract import encode_new
 from micro_paper.features.settings import FeatureSettings
+from micro_paper.methods.micro_plus import MicroPlus
 from micro_paper.methods.scaling import Scaler
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.temperature import scale
@@ -43,7 +44,7 @@ class Micro:
     """A trained two-stage method with the backbone that reads text for it.
 
     Args:
-        method: a fitted TwoStage; adapted to contexts, if contexts are to be used.
+        method: a fitted `micro` or `micro_plus`; adapted to contexts, if contexts are to be used.
         features: how the backbone turns text into the features that the method was trained on.
         trained_on: data set, split, budget and whatever else the model card should say.
         fingerprint: content hash of the backbone that gave the training features; None = the one found now.
@@ -51,14 +52,16 @@ class Micro:
 
     def __init__(
         self,
-        method: TwoStage,
+        method: TwoStage | MicroPlus,
         features: FeatureSettings,
         trained_on: dict[str, Any] | None = None,
         fingerprint: str | None = None,
     ) -> None:
+        if isinstance(method, MicroPlus):
+            method = method.kept
         if not isinstance(method, TwoStage):
             raise InputError(f"method must be a two-stage method such as micro, got {type(method).__name__}")
-        if not hasattr(method, "heads"):
+        if not method.fitted:
             raise InputError("method is not fitted: call fit (and adapt, for contexts) first")
         self.method = method
         self.features = features
@@ -163,7 +166,7 @@ class Micro:
                 "format": FORMAT,
                 "settings": asdict(self.method.settings),
                 "seed": self.method.seed,
-                "tau": self.method.tau,
+                "tau": self.method.stage2.tau if self.method.stage2 else self.method.settings.tau,
                 "adapted": self.method.adapted,
                 "features": asdict(self.features),
                 "backbone_fingerprint": self.backbone.fingerprint,
@@ -204,17 +207,23 @@ class Micro:
                 f"{described['tensors_sha256'][:12]}...: the file was changed or cut off; save the model again"
             )
         tensors = load_file(folder / TENSORS)
-        method = TwoStage(described["settings"], described["seed"])
-        method.heads = Heads(*tensors["heads.weight"].shape, torch.Generator(), method.settings.torch_dtype)
-        method.heads.load_state_dict(_part(tensors, "heads."))
-        method.stage1_weights = _router(tensors, "stage1.", method.settings)
-        method.weights = _router(tensors, "router.", method.settings)
-        method.scalers = {
+        settings = Settings.of(described["settings"])
+        heads = Heads(*tensors["heads.weight"].shape, torch.Generator(), settings.torch_dtype)
+        heads.load_state_dict(_part(tensors, "heads."))
+        scalers = {
             kind: Scaler(tensors[f"scale.{kind}.mean"], tensors[f"scale.{kind}.scale"])
             for kind in ("responses", "prompts", "contexts", "criteria")
             if f"scale.{kind}.mean" in tensors
         }
-        method.adapted, method.tau = described["adapted"], described["tau"]
+        method = TwoStage.restored(
+            settings,
+            described["seed"],
+            heads,
+            _router(tensors, "stage1.", settings),
+            _router(tensors, "router.", settings),
+            scalers,
+            settings.stage2(described["tau"]) if described["adapted"] else None,
+        )
         features = FeatureSettings(**described["features"])
         return cls(method, features, described["trained_on"], described["backbone_fingerprint"])
 

@@ -59,8 +59,7 @@ def hedge_targets(prior: Tensor, losses: Tensor, tau: float) -> Tensor:
         losses: L_ik = -log sigmoid(D_ik) in nats, (n, K).
         tau: temperature > 0, in nats.
     """
-    if not tau > 0:
-        raise InputError(f"tau must be > 0, got {tau}")
+    _check_tau(tau)
     if prior.shape != losses.shape or losses.ndim != 2:
         raise InputError(f"prior and losses must both be (n, K), got {tuple(prior.shape)} and {tuple(losses.shape)}")
     if not ((prior >= 0).all() and (prior.sum(-1) > 0).all()):
@@ -68,6 +67,11 @@ def hedge_targets(prior: Tensor, losses: Tensor, tau: float) -> Tensor:
     best = losses.masked_fill(prior == 0, torch.inf).amin(dim=-1, keepdim=True)
     logits = prior.log() - (losses - best) / tau
     return logits.softmax(dim=-1)  # Eq. 5
+
+
+def _check_tau(tau: float) -> None:
+    if not tau > 0:
+        raise InputError(f"tau must be > 0 (in `Settings`, 0 has it chosen on validation pairs), got {tau}")
 
 
 def cross_entropy(targets: Tensor, log_weights: Tensor) -> Tensor:
@@ -105,8 +109,7 @@ class Stage2:
     schedule: Schedule = Schedule(learning_rate=1e-3, batch_size=32, epochs=10, decay="constant", warmup_ratio=0.0)
 
     def __post_init__(self) -> None:
-        if not self.tau > 0:
-            raise InputError(f"tau must be > 0, got {self.tau}")
+        _check_tau(self.tau)
         for name, allowed in (("prior", PRIORS), ("refresh", REFRESH), ("objective", OBJECTIVES)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")

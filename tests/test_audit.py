@@ -15,7 +15,7 @@ from micro_paper.experiments import head_audit, head_surgery, runs
 from micro_paper.experiments.bench_runs import concatenate
 from micro_paper.experiments.worlds import load_folds, load_world
 from micro_paper.methods import make
-from micro_paper.methods.two_stage import TwoStage
+from micro_paper.methods.two_stage import GroupedWeights, TwoStage
 from micro_paper.mixture import StaticWeights
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 3}
@@ -137,7 +137,7 @@ def test_grouped_weights_sum_to_one():
     inner = StaticWeights(4, learned=True, dtype=torch.float64)
     with torch.no_grad():
         inner.theta.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]).log())
-    found = head_surgery.GroupedWeights(inner, [[0, 3], [1]])(torch.zeros(2, 5)).exp()
+    found = GroupedWeights(inner, [[0, 3], [1]])(torch.zeros(2, 5)).exp()
     assert torch.allclose(found, torch.tensor([[5 / 7, 2 / 7]] * 2, dtype=torch.float64))
 
 
@@ -221,11 +221,12 @@ def test_no_safety_pairs_give_empty_tables():
 def test_training_prompts_that_are_audited_are_left_out(world):
     other = load_world("synthetic-audience", fold=1, synthetic_prompts=100)
     other = replace(other, train=concatenate([other.train, world.test, world.validation]))
-    source = head_audit._apart(other, world)
+    audited = head_audit._audit_world(other, world)
     held_out = {*world.validation.prompt_id, *world.test.prompt_id}
-    assert set(other.train.prompt_id) & held_out and not set(source.train.prompt_id) & held_out
-    assert len(source.train) == len(other.train) - len(world.test) - len(world.validation)
-    assert head_audit._apart(world, world) is world
+    assert set(other.train.prompt_id) & held_out and not set(audited.train.prompt_id) & held_out
+    assert len(audited.train) == len(other.train) - len(world.test) - len(world.validation)
+    assert audited.test is world.test and audited.context_source is world.train
+    assert head_audit._audit_world(world, world).train is world.train
 
 
 def test_claims_need_a_masked_or_merged_head():
@@ -243,7 +244,7 @@ def test_claims_need_a_masked_or_merged_head():
 def test_merging_on_a_data_set():
     folds = load_folds("synthetic-audience", 2, synthetic_prompts=150)
     fitted = runs.fit_runs(folds, ["micro"], QUICK, seeds=[0, 1], budget=10)
-    assert [(f.run, f.world.fold) for f in fitted] == [(0, 0), (1, 1)]
+    assert [(f.run.number, f.world.fold) for f in fitted] == [(0, 0), (1, 1)]
     table = head_audit.merging(fitted, [0.01, 0.999999], n_bootstrap=200)
     average = table[table["attribute"] == "average"].set_index("threshold")
     assert average.heads_left[0.999999] == 3 and average.difference[0.999999] == 0

@@ -8,7 +8,9 @@ import pytest
 
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves
+from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import context_budget, largest_budget, load_folds
+from micro_paper.methods.two_stage import PromptOnly
 from micro_paper.paper import values as paper_values
 
 NAMES = ["creativity and originality", "humor", "linguistic creativity", "narrative and storytelling"]
@@ -45,16 +47,14 @@ def test_possible_budgets_are_those_that_every_fold_can_give(worlds):
 def test_adapted_goes_up_from_stage_1(worlds):
     seen = []
 
-    class Fake:
-        adapted = False
-
-        def adapt(self, pairs):
+    class Fake(PromptOnly):
+        def adapt(self, pairs, validation=None):
             seen.append(len(pairs))
 
+    run, quick = Run(worlds[0], 0), {"heads": 2, "epochs": 1}
     count = len(set(worlds[0].train.attribute))
-    assert list(budget_curves.adapted(Fake(), worlds[0], [5, 0, 2], 0)) == [0, 2, 5] and seen == [2 * count, 5 * count]
-    stage2_only = type("Stage2Only", (), {"adapt": lambda self, pairs: None})()
-    assert list(budget_curves.adapted(stage2_only, worlds[0], [0, 2], 0)) == [2]
+    assert list(run.fit(Fake, quick).adapted([5, 0, 2])) == [0, 2, 5] and seen == [2 * count, 5 * count]
+    assert list(run.fit("criterion_fewshot", quick).adapted([0, 2])) == [2]  # nothing to predict by without stage 2
 
 
 def test_accuracy_by_attribute_counts_ties_half(worlds):

@@ -14,7 +14,7 @@ from micro_paper.experiments.worlds import World, context_budget
 from micro_paper.methods import METHODS, make
 from micro_paper.methods.micro_plus import CHOICES, TRIALS, MicroPlus, MicroPlusBudget
 from micro_paper.methods.settings import Settings
-from micro_paper.methods.tuned import TUNED_TRIALS, SingleTuned, Tuned
+from micro_paper.methods.tuned import TUNED_TRIALS, Tuned
 from micro_paper.methods.two_stage import TwoStage
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
@@ -92,13 +92,13 @@ def test_contexts_in_stage_1_help_where_prompts_are_silent():
 
 
 def test_a_restricted_search_changes_nothing_else(read):
-    only = MicroPlus.restricted(["targets"])(Settings(**QUICK, alpha=0.3), 0).fit(read["train"], read["validation"])
+    only = MicroPlus(Settings(**QUICK, alpha=0.3), 0, ["targets"]).fit(read["train"], read["validation"])
     only.adapt(context_budget(read["train"], 20, 0))
     assert (only.settings.alpha, only.settings.epochs, only.settings.router_input) == (0.3, 1, "context")
     assert only.settings.temperature == 1 and len(only.search) == len(CHOICES["targets"])
     with pytest.raises(InputError, match="unknown choice 'alhpa'.*alpha"):
-        MicroPlus.restricted(["alhpa"])
-    assert "stage1_context" not in MicroPlusBudget.choices and MicroPlusBudget.stage1_of is MicroPlus
+        MicroPlus(QUICK, 0, ["alhpa"])
+    assert "stage1_context" not in MicroPlusBudget(QUICK).choices
 
 
 def test_what_the_pairs_lack_is_no_option(world):
@@ -122,7 +122,7 @@ def test_no_validation_pairs(world):
 
 def test_baselines_have_the_same_number_of_trials(world):
     assert TUNED_TRIALS == TRIALS == 11
-    tuned = SingleTuned(QUICK, 0).fit(world["train"], world["validation"])
+    tuned = make("single_tuned", QUICK, 0).fit(world["train"], world["validation"])
     tried = {(line["choice"], line["option"]) for line in tuned.search}
     assert len(tried) == TUNED_TRIALS + 2  # each later choice tries the kept setting again
     best = min(line["validation_nll"] for line in tuned.search)
@@ -134,8 +134,8 @@ def test_baselines_have_the_same_number_of_trials(world):
 
 def test_every_tuned_row_names_its_baseline():
     for name, factory in METHODS.items():
-        if isinstance(factory, type) and issubclass(factory, Tuned):
-            assert name.removesuffix("_tuned") in METHODS and factory.supervision == factory.base.supervision
+        if isinstance(method := factory(QUICK, 0), Tuned):
+            assert name.removesuffix("_tuned") in METHODS and method.supervision == method.baseline.supervision
 
 
 def test_the_tuned_few_shot_control_reads_the_better_input(read):
@@ -145,7 +145,7 @@ def test_the_tuned_few_shot_control_reads_the_better_input(read):
     for method in rows.values():
         method.fit(read["train"], read["validation"]).adapt(context)
     tuned, plain = rows["criterion_fewshot_tuned"], rows["criterion_fewshot"]
-    assert tuned.settings.router_input == "criterion"
+    assert tuned.method.settings.router_input == "criterion"
     assert nll(tuned, read["validation"]) <= nll(plain, read["validation"])
 
 

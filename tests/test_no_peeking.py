@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from micro_paper.data import synthetic
-from micro_paper.experiments import evaluation
+from micro_paper.experiments import evaluation, runs
 from micro_paper.experiments.worlds import World, context_budget
 from micro_paper.methods import METHODS
 from micro_paper.methods.micro_plus import MicroPlus
@@ -240,10 +240,7 @@ def test_a_row_that_cheats_is_found(cheat, worlds, monkeypatch):
 def test_an_evaluation_that_validates_on_test_is_found(row, worlds, monkeypatch):
     """Test pairs in the place of the validation pairs, which choose the epoch (and tau)."""
     monkeypatch.setitem(METHODS, "row", row)
-    honest = evaluation._fit
-    monkeypatch.setattr(
-        evaluation, "_fit", lambda method, world, fitted: honest(method, replace(world, validation=world.test), fitted)
-    )
+    monkeypatch.setattr(evaluation, "Run", lambda world, seed: runs.Run(replace(world, validation=world.test), seed))
     settings = BASE | {"learning_rate": 1e-3}  # slow enough that honest labels ask for a later epoch
     assert "all labels" in peeks("row", *worlds["labels"], settings)
 

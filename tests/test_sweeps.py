@@ -13,7 +13,7 @@ from micro_paper import intervals, metrics
 from micro_paper.claims import sweeps as sweep_evidence
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, sweeps
-from micro_paper.experiments.sweep_measures import best_head_decisions, entropy_share, redundant_heads, target_entropy
+from micro_paper.experiments.sweep_measures import best_head_decisions, entropy_share, redundant_heads
 from micro_paper.experiments.worlds import context_budget, largest_budget, load_folds
 from micro_paper.intervals import Interval
 from micro_paper.methods import make
@@ -222,10 +222,11 @@ def test_target_entropy(worlds):
     for tau in (0.1, 1.0):
         weight = prior * np.exp(-loss / tau)
         wanted = stats.entropy(weight, axis=1).mean() / np.log(3)
-        assert target_entropy(method, context, tau) == pytest.approx(wanted)
-    assert target_entropy(method, context, 1e6) == pytest.approx(entropy_share(prior), abs=1e-5)
-    before = target_entropy(method, context, 1e-6)
-    assert before < 0.02 and target_entropy(method.adapt(context), context, 1e-6) == pytest.approx(before)
+        assert entropy_share(method.first_targets(context, tau)) == pytest.approx(wanted)
+    assert entropy_share(method.first_targets(context, 1e6)) == pytest.approx(entropy_share(prior), abs=1e-5)
+    before = entropy_share(method.first_targets(context, 1e-6))
+    after = entropy_share(method.adapt(context).first_targets(context, 1e-6))
+    assert before < 0.02 and after == pytest.approx(before)
 
 
 def test_t_interval_is_scipys():

@@ -99,15 +99,16 @@ class Spy:
     supervision = "none"
 
     def __init__(self, settings, seed):
-        self.stage2_validation = None
+        self.validation = None
 
     def fit(self, train_pairs, validation):
         self.seen = {"train": train_pairs.pair_id, "validation": validation.pair_id}
-        self.stage2_validation = validation
+        self.validation = validation
         return self
 
-    def adapt(self, context_pairs):
-        self.seen |= {"contexts": context_pairs.pair_id, "choice": self.stage2_validation.pair_id}
+    def adapt(self, context_pairs, validation=None):
+        chosen_on = self.validation if validation is None else validation
+        self.seen |= {"contexts": context_pairs.pair_id, "choice": chosen_on.pair_id}
         return self
 
     def predict_proba(self, pairs):

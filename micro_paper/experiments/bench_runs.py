@@ -14,7 +14,7 @@ import torch
 from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
-from micro_paper.experiments.worlds import World, largest_budget, load_folds, load_world
+from micro_paper.experiments.worlds import World, load_folds, load_world
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Pairs
 
@@ -153,8 +153,7 @@ def evaluate_bench(
     for i, seed in enumerate(seeds):
         world = worlds[i % len(worlds)]
         tested = replace(world, name=bench.name, test=kept)
-        most = min(budget, largest_budget(world.train))
-        runs.append(evaluation.evaluate([tested], names, settings, seeds=[seed], budget=most))
+        runs.append(evaluation.evaluate([tested], names, settings, seeds=[seed], budget=budget))
     result = Evaluation(bench.name, runs[0].pairs, list(seeds), supervision=runs[0].supervision)
     for name in names:
         result.probability[name] = np.hstack([run.probability[name] for run in runs])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ import pandas as pd
 
 from micro_paper import metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.worlds import World, context_budget, largest_budget
-from micro_paper.methods import make
+from micro_paper.experiments.runs import paired_runs
+from micro_paper.experiments.worlds import World, largest_budget
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Pairs
 from micro_paper.paper import values as paper_values
@@ -43,26 +43,13 @@ def budget_curve(
     """
     lines = []
     for name in methods:
-        for i, seed in enumerate(seeds):
-            world = worlds[i % len(worlds)]
-            method = make(name, settings, seed).fit(world.train, world.validation)
-            for budget in adapted(method, world, budgets, seed):
-                value = macro_accuracy(method.predict_proba(world.test), world.test)
-                lines.append({"dataset": world.name, "method": name, "budget": budget, "run": i, "value": value})
+        for run in paired_runs(worlds, seeds):
+            fitted = run.fit(name, settings)
+            for budget in fitted.adapted(budgets):
+                value = macro_accuracy(fitted.predict(), run.world.test)
+                cell = {"dataset": run.world.name, "method": name, "budget": budget, "run": run.number}
+                lines.append(cell | {"value": value})
     return pd.DataFrame(lines)
-
-
-def adapted(method, world: World, budgets: Iterable[int], seed: int) -> Iterator[int]:
-    """Adapt a fitted method to each budget in turn and yield the budget; 0, without any context, comes first.
-
-    A method that predicts nothing without contexts (it has no stage 1) has no budget 0.
-    """
-    for budget in sorted(set(budgets)):
-        if budget:
-            method.adapt(context_budget(world.train, budget, seed))
-        elif not hasattr(method, "adapted"):
-            continue
-        yield budget
 
 
 def possible_budgets(worlds: Sequence[World], budgets: Iterable[int]) -> tuple[list[int], dict[int, int]]:

@@ -115,8 +115,8 @@ def _predicted(
     runs = [f for f in fitted if (f.world.name, f.name) == (dataset, name)]
     held_out = [(validation or {}).get((f.world.name, f.world.fold), f.world.validation) for f in runs]
     # six digits: what is calibrated already has temperature 1, and stays as it is to the last bit
-    temperature = [round(fit_temperature(f.method.predict_proba(v)), 6) for f, v in zip(runs, held_out, strict=True)]
-    plain = [f.method.predict_proba(f.world.test) for f in runs]
+    temperature = [round(fit_temperature(f.predict(v)), 6) for f, v in zip(runs, held_out, strict=True)]
+    plain = [f.predict() for f in runs]
     scaled = [p if t == 1 else scale(p, t) for p, t in zip(plain, temperature, strict=True)]
     return runs, temperature, {False: plain, True: scaled}
 

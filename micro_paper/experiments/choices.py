@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -44,8 +45,8 @@ def evaluate_choices(worlds: Sequence[World], settings: Settings, seeds: Sequenc
     """
     rows = {name: find(name) for name in ("micro", "micro_plus")}
     for choice in CHOICES:
-        rows[ONLY + choice] = MicroPlus.restricted([choice])
-        rows[WITHOUT + choice] = MicroPlus.restricted([other for other in CHOICES if other != choice])
+        rows[ONLY + choice] = partial(MicroPlus, choices=[choice])
+        rows[WITHOUT + choice] = partial(MicroPlus, choices=[other for other in CHOICES if other != choice])
     return evaluate(worlds, rows, settings, seeds=seeds, budget=budget)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +11,10 @@ import pandas as pd
 
 from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
+from micro_paper.experiments.runs import Fitted, Run
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
-from micro_paper.methods.table import Factory, find
+from micro_paper.methods.table import Factory, HeadsMethod, find
 from micro_paper.metrics import MACRO
 
 SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
@@ -50,7 +50,7 @@ class Evaluation:
         probability: method -> P(chosen preferred), (n, number of seeds).
         supervision: method -> what it sees beyond the texts.
         heads: method -> its runs' heads, for methods that have heads.
-        chosen: method -> one line a run: fold, seed, kept epoch, tau, and the search of a method that has one.
+        chosen: method -> one line a run: fold, seed, and the search of a method that has one.
     """
 
     world: str
@@ -104,20 +104,18 @@ def evaluate(
     for number, (world, start) in enumerate(zip(worlds, starts, strict=False)):
         rows = np.arange(start, start + len(world.test))
         for column, seed in enumerate(seeds):
-            labelled = None if budget is None else world.contexts(budget, seed)
-            run = column + (number * len(seeds) if shared else 0)
-            fitted: dict[type, Any] = {}
+            run, place = Run(world, seed), column + (number * len(seeds) if shared else 0)
             for name, factory in factories.items():
-                method = _fit(factory(settings, seed), world, fitted)
-                if labelled is not None:
-                    if world.context_validation is not None:
-                        method.stage2_validation = world.context_validation
-                    method.adapt(labelled)
-                result.probability[name][rows, run] = method.predict_proba(world.test)
-                result.supervision[name] = method.supervision
-                result.chosen[name].append(_choices(method, world.fold, seed))
+                fitted = run.fit(factory, settings, name)
+                if budget is not None:
+                    fitted.adapt(budget)
+                result.probability[name][rows, place] = fitted.predict()
+                result.supervision[name] = fitted.method.supervision
+                search = fitted.method.search if isinstance(fitted.method, HeadsMethod) else ()
+                result.chosen[name].append({"fold": world.fold, "seed": seed, "search": list(search)})
                 if name in keep_heads:
-                    result.heads.setdefault(name, []).append(_head_run(method, world, seed, rows))
+                    result.heads.setdefault(name, []).append(_head_run(fitted, rows))
+        world.forget_derived()
     return result
 
 
@@ -136,8 +134,10 @@ def merge(*evaluations: Evaluation) -> Evaluation:
             raise InputError(f"the evaluations of {first.world} and {other.world} have other test pairs")
         if twice := sorted(set(result.probability) & set(other.probability)):
             raise InputError(f"method {twice[0]!r} was evaluated twice")
-        for name in ("probability", "supervision", "heads", "chosen"):
-            getattr(result, name).update(getattr(other, name))
+        result.probability |= other.probability
+        result.supervision |= other.supervision
+        result.heads |= other.heads
+        result.chosen |= other.chosen
     return result
 
 
@@ -161,30 +161,13 @@ def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) ->
     return frame[["profile", "dataset", "method", "fold", "seed", "pair_id", "prompt_id", "attribute", "p"]]
 
 
-def _fit(method: Any, world: World, fitted: dict[type, Any]) -> Any:
-    """Fit the method, or take over what a method of the same run with the same stage 1 has learnt."""
-    stage1 = vars(type(method)).get("stage1_of", type(method))  # not inherited: a subclass may fit otherwise
-    if stage1 in fitted:
-        method.__dict__.update(copy.copy(fitted[stage1].__dict__))
-        method.forget_stage2()
-        return method
-    fitted[stage1] = method.fit(world.train, world.validation)
-    return method
-
-
-def _choices(method: Any, fold: int, seed: int) -> dict[str, Any]:
-    epoch = getattr(getattr(method, "history", None), "best_epoch", -1)
-    search = getattr(method, "search", [])
-    return {"fold": fold, "seed": seed, "epoch": epoch, "tau": getattr(method, "tau", np.nan), "search": search}
-
-
-def _head_run(method, world: World, seed: int, rows: np.ndarray) -> HeadRun:
-    margins = method.head_margins(world.test)
-    held_out = _decided(method.head_margins(world.validation))
+def _head_run(fitted: Fitted, rows: np.ndarray) -> HeadRun:
+    world, margins = fitted.world, fitted.heads.head_margins(fitted.world.test)
+    held_out = _decided(fitted.heads.head_margins(world.validation))
     validation = {
         a: held_out[world.validation.attribute == a].mean(axis=0) for a in np.unique(world.validation.attribute)
     }
-    return HeadRun(world.fold, seed, rows, _decided(margins), validation, margins)
+    return HeadRun(world.fold, fitted.run.seed, rows, _decided(margins), validation, margins)
 
 
 def _check_tests(worlds: Sequence[World]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,8 @@ import pandas as pd
 from micro_paper import metrics
 from micro_paper.errors import InputError
 from micro_paper.experiments import head_surgery
-from micro_paper.experiments.runs import Fitted
-from micro_paper.experiments.worlds import World, largest_budget
-from micro_paper.methods import make
+from micro_paper.experiments.runs import Fitted, Run
+from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.metrics import MACRO
 from micro_paper.report.columns import meanings
@@ -88,24 +88,24 @@ def safety_audit(
     heads, effects = [], []
     for name in methods if len(safety) else ():
         kept: dict[str, list[Any]] = {TRAINED: [], PLANTED: []}
-        for run, run_seed in enumerate(seeds):
-            target = safety[run % len(safety)]
-            source = _apart(trained[run % len(trained)], target)
+        for number, run_seed in enumerate(seeds):
+            target = safety[number % len(safety)]
             audited = target.validation.select(target.validation.attribute == attribute)
             if not len(audited):
                 known = ", ".join(sorted(set(target.validation.attribute)))
                 raise InputError(f"{target.name} has no validation pairs of {attribute!r}: safety_attribute is {known}")
-            method = make(name, settings, run_seed).fit(source.train, source.validation)
-            right = metrics.correct(0.5 + 0.5 * np.sign(method.head_margins(audited)).ravel())
+            run = Run(_audit_world(trained[number % len(trained)], target), run_seed, number)
+            fitted = run.fit(name, settings)
+            right = metrics.correct(0.5 + 0.5 * np.sign(fitted.heads.head_margins(audited)).ravel())
             best = int(right.reshape(len(audited), -1).mean(axis=0).argmax())
-            labelled = target.contexts(min(budget, largest_budget(target.train)), run_seed)
-            for kind, variant in ((TRAINED, method), (PLANTED, head_surgery.reverse_head(method, best))):
+            planted = fitted.replaced(head_surgery.reverse_head(fitted.heads, best))
+            for kind, variant in ((TRAINED, fitted), (PLANTED, planted)):
                 rng = np.random.default_rng(seed)
-                table = head_surgery.head_audit(variant, audited, rng=rng, n_bootstrap=n_bootstrap)
-                heads.append(table.assign(dataset=target.name, method=name, heads=kind, run=run))
+                table = head_surgery.head_audit(variant.heads, audited, rng=rng, n_bootstrap=n_bootstrap)
+                heads.append(table.assign(dataset=target.name, method=name, heads=kind, run=number))
                 masked = np.flatnonzero(table["masked"])
-                safe = head_surgery.without_heads(variant, masked).adapt(labelled)
-                p = [m.predict_proba(target.test) for m in (variant.adapt(labelled), safe)]
+                safe = variant.replaced(head_surgery.without_heads(variant.heads, masked)).adapt(budget)
+                p = [after.predict() for after in (variant.adapt(budget), safe)]
                 kept[kind].append((len(masked), *map(metrics.correct, p), target.test))
         for kind, runs in kept.items():
             base = {"dataset": safety[0].name, "method": name, "heads": kind, "n_runs": len(runs)}
@@ -116,14 +116,16 @@ def safety_audit(
     return pd.concat(heads, ignore_index=True)[HEADS], pd.DataFrame(effects)[EFFECT]
 
 
-def _apart(source: World, target: World) -> World:
-    """Return the training world without pairs on prompts that the target audits or tests on."""
-    if source is target or source.fingerprint == target.fingerprint:
-        return source
-    held_out = list(set(target.validation.prompt_id) | set(target.test.prompt_id))
-    splits = {s: getattr(source, s) for s in ("train", "validation")}
-    splits = {s: pairs.select(~np.isin(pairs.prompt_id, held_out)) for s, pairs in splits.items()}
-    return World(source.name, source.fold, **splits, test=source.test, fingerprint=source.fingerprint)
+def _audit_world(source: World, target: World) -> World:
+    """Return the world that is trained on `source`, adapted with contexts of `target`, and tested on it.
+
+    Training leaves out pairs on prompts that the target audits or tests on.
+    """
+    splits = {"train": source.train, "validation": source.validation}
+    if source.fingerprint != target.fingerprint:
+        held_out = list(set(target.validation.prompt_id) | set(target.test.prompt_id))
+        splits = {s: pairs.select(~np.isin(pairs.prompt_id, held_out)) for s, pairs in splits.items()}
+    return replace(target, **splits, context_source=target.train)
 
 
 def _effect(runs: Sequence[tuple], seed: int, n_bootstrap: int) -> list[dict[str, Any]]:
@@ -145,18 +147,18 @@ def merging(
     Returns:
         Columns MERGED: by data set, method, threshold and attribute (average last). Methods with one head are left out.
     """
-    lines, fitted = [], [f for f in fitted if len(f.method.heads.weight) > 1]
+    lines, fitted = [], [f for f in fitted if len(f.heads.head_weights()) > 1]
     for world, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
         runs = [f for f in fitted if (f.world.name, f.name) == (world, name)]
         attribute, prompt = (
             np.concatenate([getattr(f.world.test, c) for f in runs]) for c in ("attribute", "prompt_id")
         )
-        before = np.concatenate([metrics.correct(f.method.predict_proba(f.world.test)) for f in runs])
-        closest = [np.triu(head_surgery.correlations(f.method.head_margins(f.world.validation)), 1).max() for f in runs]
+        before = np.concatenate([metrics.correct(f.predict()) for f in runs])
+        closest = [np.triu(head_surgery.correlations(f.heads.head_margins(f.world.validation)), 1).max() for f in runs]
         for threshold in thresholds:
-            merged = [head_surgery.merge_heads(f.method, f.world.validation, threshold) for f in runs]
-            left = np.array([len(m.heads.weight) for m in merged])
-            count = len(runs[0].method.heads.weight)
+            merged = [head_surgery.merge_heads(f.heads, f.world.validation, threshold) for f in runs]
+            left = np.array([len(m.head_weights()) for m in merged])
+            count = len(runs[0].heads.head_weights())
             p = [m.predict_proba(f.world.test) for m, f in zip(merged, runs, strict=True)]
             base = {"dataset": world, "method": name, "threshold": threshold, "heads_before": count}
             base["correlation"] = float(np.mean(closest))

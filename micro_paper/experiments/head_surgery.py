@@ -6,9 +6,7 @@ router over the remaining heads; merging comes after it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,34 +15,14 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
-from torch import Tensor, nn
 
 from micro_paper import intervals
 from micro_paper.errors import InputError
-from micro_paper.methods.micro_plus import MicroPlus
-from micro_paper.methods.two_stage import HeadsMethod
+from micro_paper.methods.table import HeadsMethod
 from micro_paper.metrics import MACRO
 from micro_paper.pairs import Pairs
 
 Fit = TypeVar("Fit", bound=HeadsMethod)
-
-
-class GroupedWeights(nn.Module):
-    """Weights over groups of heads: the sum of the members' weights, renormalised over the groups.
-
-    A head that is in no group has weight 0; one group a remaining head masks the others.
-    """
-
-    def __init__(self, inner: nn.Module, groups: Sequence[Sequence[int]]) -> None:
-        super().__init__()
-        self.inner = inner
-        self.groups = [list(group) for group in groups]
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return log weights (n, G) of prompt features (n, q)."""
-        log_weights = self.inner(features)
-        sums = [log_weights[:, group].logsumexp(dim=-1) for group in self.groups]
-        return torch.stack(sums, dim=-1).log_softmax(dim=-1)
 
 
 def regroup(method: Fit, groups: Sequence[Sequence[int]]) -> Fit:
@@ -56,38 +34,26 @@ def regroup(method: Fit, groups: Sequence[Sequence[int]]) -> Fit:
     Raises:
         InputError: no group, an empty one, or a head that does not exist or is in two.
     """
-    count = len(method.heads.weight)
-    used = [head for group in groups for head in group]
+    heads = method.head_weights()
+    count, used = len(heads), [head for group in groups for head in group]
     if not groups or not all(len(group) for group in groups):
         raise InputError("at least one head must remain: give groups with one head or more each")
     if len(set(used)) != len(used) or not set(used) <= set(range(count)):
         raise InputError(f"groups must name each of the heads 0 .. {count - 1} at most once, got {groups}")
-    new = copy.copy(method)
-    new.scalers = dict(method.scalers)
-    new.settings = replace(method.settings, heads=len(groups))
-    new.heads = copy.deepcopy(method.heads)
-    weight = torch.stack([method.heads.weight.detach()[list(group)].mean(dim=0) for group in groups])
-    new.heads.weight = nn.Parameter(weight, requires_grad=False)
-    new.weights = GroupedWeights(method.weights, groups)
-    if hasattr(method, "stage1_weights"):
-        new.stage1_weights = GroupedWeights(method.stage1_weights, groups)
-    if isinstance(new, MicroPlus):  # its search would go back to the heads as they were
-        new.freeze_stage1()
-    return new
+    return method.with_heads(torch.stack([heads[list(group)].mean(dim=0) for group in groups]), groups)
 
 
 def without_heads(method: Fit, masked: Iterable[int]) -> Fit:
     """Return a copy of the method with the weight of some heads forced to 0; call it before stage 2."""
     gone = set(masked)
-    return regroup(method, [[k] for k in range(len(method.heads.weight)) if k not in gone])
+    return regroup(method, [[k] for k in range(len(method.head_weights())) if k not in gone])
 
 
 def reverse_head(method: Fit, head: int) -> Fit:
     """Return a copy of the method with the sign of one head turned: a planted fault that the audit must find."""
-    new = regroup(method, [[k] for k in range(len(method.heads.weight))])
-    with torch.no_grad():
-        new.heads.weight[head] *= -1
-    return new
+    weight = method.head_weights().clone()
+    weight[head] *= -1
+    return method.with_heads(weight, [[k] for k in range(len(weight))])
 
 
 def head_audit(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import World
-from micro_paper.methods import make
 from micro_paper.methods.settings import Settings
 
 
@@ -23,7 +23,7 @@ def router_weights(
     (rated data), stand together as "several attributes". At most `per_attribute` prompts of each group, in a fixed
     order. Columns: dataset, prompt (its number in the figure), attribute, head (1 .. K), weight.
     """
-    method = make("micro_stage1", settings, seed).fit(world.train, world.validation)
+    method = Run(world, seed).fit("micro_stage1", settings).heads
     test = pd.DataFrame({"prompt": world.test.prompt.cpu().numpy(), "attribute": world.test.attribute})
     test["row"] = np.arange(len(test))
     prompts = test.groupby("prompt", sort=True).agg(
@@ -62,8 +62,7 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
         prompts = world.test.select(first)
         for name in ("micro_stage1", "shuffled_router"):
             for seed in seeds:
-                method = make(name, settings, seed).fit(world.train, world.validation)
-                f = method.mixture_weights(prompts)
+                f = Run(world, seed).fit(name, settings).heads.mixture_weights(prompts)
                 own = _entropy(f).mean()
                 lines.append(
                     {"dataset": world.name, "method": name, "fold": world.fold, "seed": seed}

@@ -1,26 +1,129 @@
-"""One method in one run."""
+"""The one engine: one method in one run, which is a fold of a world and a seed.
+
+Every table, curve, sweep, audit and benchmark fits, adapts and predicts here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from micro_paper.errors import InputError
-from micro_paper.experiments.worlds import World, largest_budget
-from micro_paper.methods import make
+from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
+from micro_paper.methods.table import Factory, HeadsMethod, Method, find
+from micro_paper.pairs import Pairs
 
 
-@dataclass(frozen=True)
+class Run:
+    """One fold with one seed: what its methods have in common.
+
+    Methods with an equal `stage1_key` (class and settings) share one stage 1 within a run; others share nothing.
+
+    Args:
+        world: the fold.
+        seed: of initial weights, minibatches and the context-labelled sample.
+        number: of the run.
+    """
+
+    def __init__(self, world: World, seed: int, number: int = 0) -> None:
+        self.world, self.seed, self.number = world, seed, number
+        self._stage1: dict[Hashable, HeadsMethod] = {}
+        self._contexts: dict[int | str, Pairs] = {}
+
+    def fit(self, row: str | Factory, settings: Settings | Mapping[str, Any], name: str = "") -> Fitted:
+        """Return the row's method after stage 1.
+
+        Args:
+            row: a row name of `methods.METHODS`, or a factory.
+            settings: of the method.
+            name: of the row, where `row` is a factory.
+        """
+        factory = find(row) if isinstance(row, str) else row
+        method = factory(settings, self.seed)
+        key = method.stage1_key() if isinstance(method, HeadsMethod) else None
+        if key is not None and key in self._stage1:
+            method.share_stage1(self._stage1[key])
+        else:
+            method.fit(self.world.train, self.world.validation)
+            if key is not None:
+                self._stage1[key] = method
+        return Fitted(name or (row if isinstance(row, str) else ""), self, method)
+
+    def contexts(self, budget: int | str) -> Pairs:
+        """Return the context-labelled pairs of stage 2, the same for every method of the run; see `World.contexts`."""
+        if budget not in self._contexts:
+            self._contexts[budget] = self.world.contexts(budget, self.seed)
+        return self._contexts[budget]
+
+
 class Fitted:
-    """A method after both stages, with the run that made it; `run` i has fold i (cyclic) and seed i."""
+    """A fitted method in its run.
 
-    name: str
-    run: int
-    seed: int
-    world: World
-    method: Any
+    Attributes:
+        name: of the row.
+        run: fold and seed.
+        method: the method.
+    """
+
+    def __init__(self, name: str, run: Run, method: Method) -> None:
+        self.name, self.run, self.method = name, run, method
+
+    @property
+    def world(self) -> World:
+        """The fold."""
+        return self.run.world
+
+    @property
+    def heads(self) -> HeadsMethod:
+        """The method, where it has heads.
+
+        Raises:
+            InputError: it has none.
+        """
+        if not isinstance(self.method, HeadsMethod):
+            raise InputError(f"the row {self.name!r} has no heads: leave it out here")
+        return self.method
+
+    @property
+    def predicts_alone(self) -> bool:
+        """Whether the method predicts before stage 2; without a stage 1 there is nothing to predict by."""
+        return isinstance(self.method, HeadsMethod)
+
+    def adapt(self, budget: int | str) -> Fitted:
+        """Run stage 2 on the run's context-labelled pairs and return this; what it leaves open, validation chooses."""
+        self.method.adapt(self.run.contexts(budget), self.world.context_validation)
+        return self
+
+    def adapted(self, budgets: Iterable[int]) -> Iterator[int]:
+        """Adapt to each budget in turn and yield it; 0, stage 1 alone, comes first where the method has one."""
+        for budget in sorted(set(budgets)):
+            if budget:
+                self.adapt(budget)
+            elif not self.predicts_alone:
+                continue
+            yield budget
+
+    def predict(self, pairs: Pairs | None = None) -> np.ndarray:
+        """Return P(chosen preferred), (n,), of `pairs`; None = the test pairs."""
+        return self.method.predict_proba(self.world.test if pairs is None else pairs)
+
+    def replaced(self, method: Method) -> Fitted:
+        """Return the same row and run with another method, such as one with changed heads."""
+        return Fitted(self.name, self.run, method)
+
+
+def paired_runs(worlds: Sequence[World], seeds: Sequence[int]) -> list[Run]:
+    """Return one run a seed: run i has fold i modulo the number of folds, and `seeds[i]`.
+
+    Raises:
+        InputError: no fold or no seed.
+    """
+    if not worlds or not len(seeds):
+        raise InputError("runs need at least one fold and one seed")
+    return [Run(worlds[i % len(worlds)], seed, i) for i, seed in enumerate(seeds)]
 
 
 def fit_runs(
@@ -29,16 +132,8 @@ def fit_runs(
     settings: Settings | Mapping[str, Any],
     *,
     seeds: Sequence[int],
-    budget: int,
+    budget: int | str,
 ) -> list[Fitted]:
-    """Fit and adapt methods, one run a seed; few fits serve several audits."""
-    if not worlds or not len(seeds):
-        raise InputError("an audit needs at least one fold and one seed")
-    fitted = []
-    for name in methods:
-        for i, seed in enumerate(seeds):
-            world = worlds[i % len(worlds)]
-            method = make(name, settings, seed).fit(world.train, world.validation)
-            method.adapt(world.contexts(min(budget, largest_budget(world.train)), seed))
-            fitted.append(Fitted(name, i, seed, world, method))
-    return fitted
+    """Fit and adapt methods, one run a seed (`paired_runs`); few fits serve several audits."""
+    runs = paired_runs(worlds, seeds)
+    return [run.fit(name, settings).adapt(budget) for name in methods for run in runs]

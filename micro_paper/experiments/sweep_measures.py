@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from micro_paper.errors import InputError
 from micro_paper.pairs import Pairs
-from micro_paper.router import hedge_targets
 
 REDUNDANT = 0.9  # correlation of margins above which a head repeats an earlier one
 
@@ -43,20 +41,6 @@ def redundant_heads(margins: np.ndarray, threshold: float = REDUNDANT) -> np.nda
     norm = np.linalg.norm(margins, axis=0)
     unit = np.divide(margins, norm, out=np.zeros_like(margins), where=norm > 0)
     return (np.tril(unit.T @ unit, -1) > threshold).any(axis=1)
-
-
-def target_entropy(method, context_pairs: Pairs, tau: float) -> float:
-    """Return the mean entropy of Eq. 5's targets in the first epoch of stage 2, as a share of log K.
-
-    The prior is the stage-1 router on context features, scaled as prompt features are.
-    """
-    with torch.no_grad():
-        margins = torch.from_numpy(method.head_margins(context_pairs)).double()
-        scaled = method.scalers["prompts"](
-            context_pairs.context_features, method.settings.torch_dtype, method.settings.torch_device
-        )
-        prior = method.stage1_weights(scaled).exp().double().cpu()
-        return entropy_share(hedge_targets(prior, -torch.nn.functional.logsigmoid(margins), tau).numpy())
 
 
 def entropy_share(f: np.ndarray) -> float:

@@ -14,22 +14,22 @@ from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
 from micro_paper.experiments.budget_curves import (
     accuracy_by_attribute,
-    adapted,
     numbers,
     possible_budgets,
     whole_numbers,
 )
+from micro_paper.experiments.runs import Fitted, Run, paired_runs
 from micro_paper.experiments.sweep_measures import (
     best_head_decisions,
     entropy_share,
     macro,
     redundant_heads,
-    target_entropy,
 )
-from micro_paper.experiments.worlds import World, context_budget
+from micro_paper.experiments.worlds import World
 from micro_paper.intervals import Interval
-from micro_paper.methods import make
 from micro_paper.methods.settings import PREDICTIONS, Settings
+from micro_paper.methods.table import HeadsMethod
+from micro_paper.methods.two_stage import TwoStage
 from micro_paper.metrics import MACRO
 from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
 
@@ -165,9 +165,10 @@ def sweep(worlds: Sequence[World], settings: Settings | Mapping[str, Any], grid:
         raise InputError(f"budget {grid.budget} is larger than an attribute of {worlds[0].name} has: lower it")
     grid = replace(grid, budgets=tuple(budgets), further=tuple(further))
     found = Sweep(worlds[0].name, settings.heads, grid, left_out | more, len(seeds))
-    runs = [_Run(found, worlds[i % len(worlds)], i, seed) for i, seed in enumerate(seeds)]
+    runs = [_Sweeping(found, run) for run in paired_runs(worlds, seeds)]
     for run in runs:
         run.all(settings)
+        run.world.forget_derived()
     found.tables = {name: pd.DataFrame(run_lines) for name, run_lines in _gathered(r.lines for r in runs).items()}
     found.decided = {key: np.concatenate(parts) for key, parts in _gathered(r.decided for r in runs).items()}
     found.prompts, found.attributes = (
@@ -184,12 +185,11 @@ def _gathered(parts: Iterable[Mapping[Any, list]]) -> dict[Any, list]:
     return dict(together)
 
 
-class _Run:
+class _Sweeping:
     """One run of a sweep: its lines by table, and its decisions by cell (in lists of one array)."""
 
-    def __init__(self, found: Sweep, world: World, run: int, seed: int) -> None:
-        self.found, self.world, self.run, self.seed = found, world, run, seed
-        self.grid = found.grid
+    def __init__(self, found: Sweep, run: Run) -> None:
+        self.found, self.run, self.world, self.grid = found, run, run.world, found.grid
         self.lines: dict[str, list[dict]] = defaultdict(list)
         self.decided: dict[tuple, list[np.ndarray]] = {}
 
@@ -199,7 +199,7 @@ class _Run:
             self._rows(replace(settings, heads=heads), heads == own)
         if grid.further:
             single = self._fit("single", settings)
-            self._accuracy("single", 1, 0, single.predict_proba(self.world.test))
+            self._accuracy("single", 1, 0, single.predict())
         for alpha in grid.alphas:
             if alpha != settings.alpha:
                 self._alpha(self._fit("micro_stage1", replace(settings, alpha=alpha)), alpha)
@@ -208,30 +208,29 @@ class _Run:
         grid, heads = self.grid, settings.heads
         for name in ("micro", "micro_plus", "random_heads"):
             light = name == "random_heads" and not own  # its heads are all that is read
-            method = self._fit(name, replace(settings, epochs=1) if light else settings)
-            self._best_heads(name, method)
+            fitted = self._fit(name, replace(settings, epochs=1) if light else settings)
+            self._best_heads(name, fitted.heads)
             if name == "micro" and own:
-                self._alpha(method, settings.alpha)
+                self._alpha(fitted, settings.alpha)
             budgets = set() if light else {*grid.budgets, *(grid.further if own and name != "random_heads" else ())}
             if name == "micro_plus" and not own:
                 budgets &= {0, min(b for b in budgets if b), grid.budget}
             # A router over one head has nothing to learn.
-            steps = sorted(budgets) if heads == 1 else adapted(method, self.world, budgets, self.seed)
-            for budget in steps:
+            for budget in sorted(budgets) if heads == 1 else fitted.adapted(budgets):
                 if budget and heads > 1:
                     self.found.counts["stage 2"] += 1
-                self._accuracy(name, heads, budget, method.predict_proba(self.world.test))
+                self._accuracy(name, heads, budget, fitted.predict())
                 if name != "random_heads" and budget in (0, grid.budget):
-                    self._redundancy(name, method, budget)
+                    self._redundancy(name, fitted.heads, budget)
             if name == "micro" and own:
-                self._variants(method)
+                self._variants(fitted)
 
-    def _fit(self, name: str, settings: Settings):
+    def _fit(self, name: str, settings: Settings) -> Fitted:
         self.found.counts["stage 1"] += 1
-        return make(name, settings, self.seed).fit(self.world.train, self.world.validation)
+        return self.run.fit(name, settings)
 
     def _line(self, table: str, **values) -> None:
-        self.lines[table].append({"dataset": self.world.name, "run": self.run} | values)
+        self.lines[table].append({"dataset": self.world.name, "run": self.run.number} | values)
 
     def _accuracy(self, name: str, heads: int, budget: int, p: np.ndarray) -> None:
         self.decided["routed", name, heads, budget] = [metrics.correct(p)]
@@ -242,7 +241,7 @@ class _Run:
         for attribute, value in (values | {MACRO: np.mean(list(values.values()))}).items():
             self._line(table, **cell, attribute=attribute, value=value)
 
-    def _best_heads(self, name: str, method) -> None:
+    def _best_heads(self, name: str, method: HeadsMethod) -> None:
         held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
         for selection in SELECTIONS:
             chooses = (test, self.world.test) if selection == SELECTIONS[0] else (held_out, self.world.validation)
@@ -250,7 +249,7 @@ class _Run:
             self.decided[selection, name, test.shape[1]] = [best]
             self._by_attribute("best_heads", best, method=name, heads=test.shape[1], selection=selection)
 
-    def _redundancy(self, name: str, method, budget: int) -> None:
+    def _redundancy(self, name: str, method: HeadsMethod, budget: int) -> None:
         """Record which heads repeat others; those of micro_plus may be others after stage 2."""
         held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
         repeated = redundant_heads(held_out)
@@ -272,46 +271,47 @@ class _Run:
             best_head_kept=macro(kept, self.world.test),
         )
 
-    def _alpha(self, method, alpha: float) -> None:
+    def _alpha(self, fitted: Fitted, alpha: float) -> None:
         if alpha not in self.grid.alphas:
             return
         _, first = np.unique(self.world.test.prompt_id, return_index=True)
-        f = method.mixture_weights(self.world.test.select(first))
+        f = fitted.heads.mixture_weights(self.world.test.select(first))
         values = {"entropy": entropy_share(f), "largest_share": f.mean(axis=0).max(), "top_weight": f.max(1).mean()}
-        for split in ("validation", "test"):
-            pairs = getattr(self.world, split)
-            p = method.predict_proba(pairs)
+        for split, pairs in (("validation", self.world.validation), ("test", self.world.test)):
+            p = fitted.predict(pairs)
             values |= {f"{split}_nll": metrics.nll(p), f"{split}_accuracy": macro(metrics.correct(p), pairs)}
         self._line("alpha", alpha=alpha, **values)
 
-    def _variants(self, method) -> None:
+    def _variants(self, fitted: Fitted) -> None:
         """Record tau, switches and refresh rules, all from one stage 1 and one context-labelled sample."""
-        test, base = self.world.test, method.settings
-        context = context_budget(self.world.train, self.grid.budget, self.seed)
+        budget, own = self.grid.budget, self.run.seed
+        method: TwoStage = fitted.method
 
-        def run(seed: int, **changed) -> np.ndarray:
-            method.seed, method.settings = seed, replace(base, **changed)
-            if "prediction" not in changed:
-                self.found.counts["stage 2"] += 1
-                method.adapt(context)
-            return method.predict_proba(test)
+        def adapted(seed: int = own, **changes) -> Fitted:
+            self.found.counts["stage 2"] += 1
+            return fitted.replaced(method.varied(seed, **changes)).adapt(budget)
 
         for tau in self.grid.taus:
-            p, spread = run(self.seed, tau=tau), target_entropy(method, context, tau)
-            scores = {"accuracy": macro(metrics.correct(p), test), "nll": metrics.nll(p)}
-            self._line("tau", tau=tau, **scores, target_entropy=spread)
-        default = run(self.seed)
+            spread = entropy_share(method.first_targets(self.run.contexts(budget), tau))
+            self._line("tau", tau=tau, **self._scores(adapted(tau=tau).predict()), target_entropy=spread)
+        default = adapted()
         for switch, choices in SWITCHES.items():
             for choice in choices:
-                p = default if choice == choices[0] else run(self.seed, **{switch: choice})
+                if choice == choices[0]:
+                    p = default.predict()
+                elif switch == "prediction":  # reads the same router
+                    p = default.replaced(default.method.varied(prediction=choice)).predict()
+                else:
+                    p = adapted(**{switch: choice}).predict()
                 self.decided["switch", switch, choice] = [metrics.correct(p)]
-                scores = {"accuracy": macro(metrics.correct(p), test), "nll": metrics.nll(p)}
-                self._line("switches", switch=switch, choice=choice, **scores)
+                self._line("switches", switch=switch, choice=choice, **self._scores(p))
         for refresh in REFRESH:
             for repeat in range(self.grid.repeats):
-                p = run(1000 * (self.seed + 1) + repeat, refresh=refresh)
-                scores = {"accuracy": macro(metrics.correct(p), test), "nll": metrics.nll(p)}
-                self._line("refresh", refresh=refresh, repeat=repeat, **scores)
+                p = adapted(1000 * (own + 1) + repeat, refresh=refresh).predict()
+                self._line("refresh", refresh=refresh, repeat=repeat, **self._scores(p))
+
+    def _scores(self, p: np.ndarray) -> dict[str, float]:
+        return {"accuracy": macro(metrics.correct(p), self.world.test), "nll": metrics.nll(p)}
 
 
 def joined(sweeps: Iterable[Sweep], table: str) -> pd.DataFrame:

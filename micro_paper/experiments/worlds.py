@@ -54,6 +54,12 @@ class World:
         """Return the context-labelled pairs of stage 2, `budget` an attribute; see `context_budget`."""
         return context_budget(self.train if self.context_source is None else self.context_source, budget, seed)
 
+    def forget_derived(self) -> None:
+        """Drop the scaled tables that methods left with the pairs, which take as much memory as the features."""
+        for pairs in (self.train, self.validation, self.test, self.context_source, self.context_validation):
+            if pairs is not None:
+                pairs.derived.clear()
+
 
 def load_world(
     name: str,

@@ -94,7 +94,7 @@ class Armo(PromptOnly):
         self.heads.requires_grad_(False)
         self.heads.weight.copy_(weight)
         self.weights = self._make_weights(pairs)
-        self.adapted = False
+        self.stage2 = None
         rating, held_rating = self._margins(pairs), self._margins(held_out)
         # The best scale under equal gates, so that the few steps of training need not first find its size.
         start = fit_bradley_terry(rating.mean(dim=1, keepdim=True), 1e-6).clamp(0.1, 10.0)
@@ -113,7 +113,7 @@ class Armo(PromptOnly):
         self._train(model, loss, len(pairs), validate if len(validation) else None)
         with torch.no_grad():
             self.heads.weight *= log_scale[0].exp()
-        return self
+        return self._end_stage1(validation)
 
     def _regress(
         self, train_pairs: Pairs, validation: Pairs, features: Tensor, held_features: Tensor

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -35,7 +37,7 @@ class Length:
         self.slope = fit_bradley_terry(difference / self.scale, 1e-6).item()
         return self
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Do nothing."""
         return self
 
@@ -97,9 +99,9 @@ class ShuffledRouter(TwoStage):
         """Run stage 1 on permuted prompts."""
         return super().fit(self._shuffled(train_pairs), self._shuffled(validation))
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Run stage 2 on permuted contexts."""
-        return super().adapt(self._shuffled(context_pairs))
+        return super().adapt(self._shuffled(context_pairs), None if validation is None else self._shuffled(validation))
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Predict with permuted prompts and contexts; flipped pairs get the same permutation."""
@@ -107,28 +109,33 @@ class ShuffledRouter(TwoStage):
 
     def _shuffled(self, pairs: Pairs) -> Pairs:
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(self.seed))
-        rows = {name: getattr(pairs, name) for name in ("prompt", "context", "criterion")}
-        return pairs.with_tables(**{name: None if r is None else r[order] for name, r in rows.items()})
+        rows = {"prompt": pairs.prompt, "context": pairs.context, "criterion": pairs.criterion}
+        return replace(pairs, **{name: None if r is None else r[order] for name, r in rows.items()})
 
 
 class CriterionFewShot:
     """No stage 1: a classifier of the stated criterion, and one head a criterion fitted on the few labelled pairs."""
 
     supervision = "context-labelled pairs within the budget; those of validation choose its penalty"
-    penalties = (1e-3, 1e-2, 1e-1, 1.0)
 
-    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        penalties: Sequence[float] = (1e-3, 1e-2, 1e-1, 1.0),
+    ) -> None:
         self.settings = Settings.of(settings)
         self.seed = seed
+        self.penalties = penalties
+        self.validation_nll = math.inf  # of the kept penalty, after `adapt`
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Keep the feature scale (no label is read) and the validation pairs that choose the penalty."""
-        rows, on = (train_pairs.chosen, train_pairs.rejected), self.settings.standardize
-        self.scaler = Scaler.of_rows(train_pairs.responses, *rows, enabled=on)
-        self.stage2_validation = validation
+        self.scaler = Scaler.of_responses(train_pairs, self.settings.standardize)
+        self._validation = validation
         return self
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Fit the classifier and the heads; the ridge penalty with the smallest validation NLL is kept."""
         if not len(context_pairs) or context_pairs.contexts is None:
             raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
@@ -144,7 +151,7 @@ class CriterionFewShot:
         for penalty in self.penalties:
             rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
             fits[penalty] = torch.stack([fit_bradley_terry(d, penalty) for d in rows])
-        validation = self.stage2_validation
+        validation = self._validation if validation is None else validation
         if validation.contexts is None or not len(validation):
             self.heads = fits[self.penalties[1]]
             return self

@@ -34,7 +34,7 @@ class Drms(Reweighted, StaticUniform, PcaHeads):
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Return P(chosen preferred), (n,); 1/2 before `adapt`, where every head stands beside its opposite."""
-        if not self.adapted and self.settings.heads % 2 == 0:
+        if not self.reweighted and self.settings.heads % 2 == 0:
             return np.full(len(pairs), 0.5)  # set, as the sum of opposites is 1/2 up to rounding only
         return super().predict_proba(pairs)
 

@@ -75,10 +75,10 @@ class Reweighted:
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Fit heads and weights as the method itself does, and forget the labelled pairs of before."""
         super().fit(train_pairs, validation)
-        self.adapted = False
+        self.reweighted = False
         return self
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Weigh the heads by their losses on each attribute's pairs; the heads stay as they are."""
         if not len(context_pairs):
             raise InputError("reweighting needs at least one labelled pair an attribute: raise the budget")
@@ -86,11 +86,11 @@ class Reweighted:
         self.names = np.unique(context_pairs.attribute)
         of_attribute = [hyre_weights(losses[context_pairs.attribute == name], self.temperature) for name in self.names]
         self.attribute_weights = torch.from_numpy(np.stack(of_attribute))
-        self.adapted = True
+        self.reweighted = True
         return self
 
     def _log_weights(self, scaled: Pairs) -> Tensor:
-        if not self.adapted:
+        if not self.reweighted:
             return super()._log_weights(scaled)
         unknown = set(scaled.attribute) - set(self.names)
         if unknown:
@@ -104,7 +104,7 @@ class Reweighted:
 class HyRe(Reweighted, SharedBaseMLP):
     """HyRe on the shared-base ensemble with curved priors: with linear ones there is little left to reweight."""
 
-    adapted = False
+    reweighted = False
 
 
 class MicroHyRe(Reweighted, PromptOnly):

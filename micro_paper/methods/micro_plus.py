@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from micro_paper.errors import InputError, suggest
+from micro_paper.methods.search import Option, Trial, search
 from micro_paper.methods.settings import TAU_GRID, Settings
 from micro_paper.methods.temperature import fit_temperature
 from micro_paper.methods.two_stage import TwoStage
-from micro_paper.mixture import mixture_nll
 from micro_paper.pairs import Pairs
-
-Option = dict[str, Any]  # what it changes in the settings
 
 # In the order of the search; the first option of each is where it starts.
 CHOICES: dict[str, tuple[Option, ...]] = {
@@ -37,11 +35,27 @@ CHOICES: dict[str, tuple[Option, ...]] = {
 OF_STAGE1 = ("alpha", "router_hidden")  # what stage 1 without contexts can decide
 OF_STAGE2 = ("router_input", "targets", "temperature")  # what needs no other stage 1
 STAGE1_FIELDS = ("epochs", "early_stopping", "alpha", "router_hidden", "stage1_context")
-OF_SEARCH = ("given", "search", "choices", "_data", "_fits", "_prompt_only", "_frozen")  # attributes beyond TwoStage
 TRIALS = 1 + sum(len(options) - 1 for options in CHOICES.values() if options)  # settings compared by `adapt`
 
 
-class MicroPlus(TwoStage):
+class Stage1Fits:
+    """Stage 1 under several settings, each fitted once on the same pairs."""
+
+    def __init__(self, train_pairs: Pairs, validation: Pairs, seed: int) -> None:
+        self.train_pairs, self.validation, self.seed = train_pairs, validation, seed
+        self._fitted: dict[Hashable, TwoStage] = {}
+
+    def get(self, settings: Settings) -> TwoStage:
+        """Return stage 1 under the settings, with raw heads; it is shared, so take a copy to adapt it."""
+        read = (settings.router_input, settings.context_scaling) if settings.stage1_context else ()
+        key = (*(getattr(settings, name) for name in STAGE1_FIELDS), *read)
+        if key not in self._fitted:
+            method = TwoStage(replace(settings, head_scale="raw", temperature=1.0), self.seed)
+            self._fitted[key] = method.fit(self.train_pairs, self.validation)
+        return self._fitted[key]
+
+
+class MicroPlus:
     """MiCRo whose open choices are made on validation pairs alone.
 
     `fit` chooses alpha and the router's size by the NLL of stage 1 without contexts, which is what counts until `adapt`
@@ -50,103 +64,137 @@ class MicroPlus(TwoStage):
     say. Choosing `stage1_context` lets stage 1 read the contexts of all training pairs, so that heads may differ
     before and after `adapt`.
 
-    Attributes:
+    Args:
+        settings, seed: as of `TwoStage`.
         choices: names of CHOICES.
+
+    Attributes:
         search: one line a trial of the last `adapt`: choice, option, validation_nll, kept.
     """
 
     supervision = "binary labels; stated contexts of all training pairs where validation prefers it; validation pairs"
-    choices: Sequence[str] = tuple(CHOICES)
 
-    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
-        super().__init__(settings, seed)
-        self.given = self.settings
-        self.search: list[dict[str, Any]] = []
-        self._frozen = False
-
-    @classmethod
-    def restricted(cls, choices: Sequence[str]) -> type[MicroPlus]:
-        """Return the same method with these choices alone; it shares the stage 1 of `MicroPlus` in an evaluation."""
+    def __init__(
+        self,
+        settings: Settings | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        choices: Sequence[str] = tuple(CHOICES),
+    ) -> None:
         for name in choices:
             if name not in CHOICES:
                 raise InputError(f"unknown choice {name!r}.{suggest(name, CHOICES)} Known: {', '.join(CHOICES)}")
-        return type("MicroPlusRestricted", (cls,), {"choices": tuple(choices), "stage1_of": MicroPlus})
+        self.given, self.seed, self.choices = Settings.of(settings), seed, tuple(choices)
+        self.search: list[Trial] = []
+        self._fits: Stage1Fits | None = None
+        self._fixed: TwoStage | None = None  # stage 1 of `with_heads`, in place of that of `_fits`
+        self._kept: TwoStage | None = None
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Run stage 1 without contexts, alpha and the router's size chosen by the NLL of the validation pairs."""
-        self._data = (train_pairs, validation)
-        self._fits: dict[tuple, TwoStage] = {}
-        self._frozen = False
-        settings = self._started(("epochs", *OF_STAGE1))
-        for name in OF_STAGE1 if len(validation) else ():
-            if name in self.choices:
-                options = [replace(settings, **option) for option in CHOICES[name]]
-                settings = min(options, key=lambda s: _stage1_nll(self._stage1(s), validation))
-        self._prompt_only = self._stage1(settings)
-        self.stage2_validation = validation
-        self.forget_stage2()
+        self._fits, self._fixed = Stage1Fits(train_pairs, validation, self.seed), None
+        self._kept = self._without_contexts()
         return self
 
-    def forget_stage2(self) -> None:
+    def stage1_key(self) -> Hashable:
+        """Return the given settings: fits of stage 1 serve every set of choices."""
+        return MicroPlus, self.given
+
+    def share_stage1(self, fitted: MicroPlus) -> Self:
+        """Take over what a method of the same settings fitted, whatever its choices."""
+        if self.stage1_key() != fitted.stage1_key():
+            raise InputError("micro_plus with other settings has another stage 1: call fit")
+        self._fits, self._fixed, self._kept = fitted._fits, fitted._fixed, None
+        return self
+
+    def forget_stage2(self) -> Self:
         """Go back to stage 1 without contexts."""
-        validation = self.stage2_validation
-        self._take(copy.copy(self._prompt_only))
-        self.stage2_validation = validation
-        super().forget_stage2()
+        self._kept = None
+        return self
 
-    def freeze_stage1(self) -> None:
-        """Keep heads and stage-1 router as they stand: `adapt` then makes the choices of stage 2 alone."""
-        fixed = TwoStage(self.settings, self.seed)
-        fixed.__dict__.update({name: value for name, value in self.__dict__.items() if name not in OF_SEARCH})
-        self.given = replace(self.settings, temperature=1.0)
-        self.choices = tuple(name for name in self.choices if name in OF_STAGE2)
-        self._prompt_only, self._frozen = fixed, True
+    def with_heads(self, weight: Tensor, groups: Sequence[Sequence[int]]) -> Self:
+        """Return a copy with other heads, see `TwoStage.with_heads`; its `adapt` makes the choices of stage 2 alone."""
+        new = copy.copy(self)
+        new._kept = new._fixed = self.kept.with_heads(weight, groups)
+        new.given = replace(new.kept.settings, temperature=1.0)
+        new.choices = tuple(name for name in self.choices if name in OF_STAGE2)
+        return new
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Make every choice on the validation pairs of stage 2; each call starts anew.
+
+        Args:
+            context_pairs: n >= 1 pairs that state a context.
+            validation: pairs that choose; None = the validation pairs of `fit`.
 
         Raises:
             InputError: no pairs, pairs without a context, or no validation pairs that state one.
         """
-        validation = self.stage2_validation
-        if validation is None or validation.contexts is None or not len(validation):
+        validation = self._pairs.validation if validation is None else validation
+        if validation.contexts is None or not len(validation):
             raise InputError("choices are made on validation pairs that state a context; there are none")
-        settings = self._started(self.choices)
+        start = self._start(self.choices)
         if context_pairs.criteria is None or validation.criteria is None:
-            settings = replace(settings, router_input="context")
-        self.search, trials = [], {}
+            start = replace(start, router_input="context")
+        trials: dict[Settings, TwoStage] = {}
 
         def nll(trial: Settings) -> float:
-            if trial not in trials:
-                candidate = self._candidate(trial).adapt(context_pairs)
-                trials[trial] = (candidate._validation_nll(candidate.weights), candidate)
-            return trials[trial][0]
+            trials[trial] = self._candidate(trial).adapt(context_pairs)
+            return trials[trial].negative_log_likelihood(validation)
 
-        for name in self.choices:
-            options = {_named(option): replace(settings, **option) for option in CHOICES[name]}
-            options = {text: s for text, s in options.items() if self._possible(s, context_pairs)}
-            if len(options) < 2:
-                continue
-            settings = min(options.values(), key=nll)
-            self.search += [
-                {"choice": name, "option": text, "validation_nll": nll(s), "kept": s == settings}
-                for text, s in options.items()
-            ]
-        nll(settings)
-        best = trials[settings][1]
+        settings, self.search = search(
+            start,
+            {name: CHOICES[name] for name in self.choices},
+            nll,
+            lambda trial: self._possible(trial, context_pairs, validation),
+        )
+        if settings not in trials:  # there was nothing to choose
+            nll(settings)
+        kept = trials[settings]
         if "temperature" in self.choices:
-            temperature = fit_temperature(best.predict_proba(validation))
-            best.settings = replace(settings, temperature=temperature)
+            temperature = fit_temperature(kept.predict_proba(validation))
+            kept = kept.varied(temperature=temperature)
             self.search.append(
                 {"choice": "temperature", "option": f"{temperature:.3g}", "kept": True}
-                | {"validation_nll": float(-np.log(np.maximum(best.predict_proba(validation), 1e-300)).mean())}
+                | {"validation_nll": float(-np.log(np.maximum(kept.predict_proba(validation), 1e-300)).mean())}
             )
-        self._take(best)
+        self._kept = kept
         return self
 
-    def _started(self, choices: Sequence[str]) -> Settings:
+    @property
+    def kept(self) -> TwoStage:
+        """The two-stage method that the search ended with; before `adapt`, stage 1 without contexts.
+
+        Raises:
+            InputError: called before `fit`.
+        """
+        if self._kept is None:
+            self._kept = self._without_contexts()
+        return self._kept
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that were kept; before `fit`, the given ones."""
+        return self.given if self._fits is None else self.kept.settings
+
+    def head_weights(self) -> Tensor:
+        """Return the K heads that predict, (K, d), on scaled features."""
+        return self.kept.head_weights()
+
+    def head_margins(self, pairs: Pairs) -> np.ndarray:
+        """Return D_k of every pair under every head, (n, K), in nats."""
+        return self.kept.head_margins(pairs)
+
+    def mixture_weights(self, pairs: Pairs) -> np.ndarray:
+        """Return f_k of every pair, (n, K), rows summing to 1."""
+        return self.kept.mixture_weights(pairs)
+
+    def predict_proba(self, pairs: Pairs) -> np.ndarray:
+        """Return P(chosen preferred over rejected), (n,)."""
+        return self.kept.predict_proba(pairs)
+
+    def _start(self, choices: Sequence[str]) -> Settings:
         """Return the given settings with the first option of those choices that this method has."""
-        changes: Option = {}
+        changes: dict[str, Any] = {}
         for name in choices:
             if name in self.choices and CHOICES[name]:
                 changes |= CHOICES[name][0]
@@ -154,50 +202,43 @@ class MicroPlus(TwoStage):
             changes["epochs"] = max(changes["epochs"], self.given.epochs)
         return replace(self.given, **changes)
 
-    def _possible(self, settings: Settings, context_pairs: Pairs) -> bool:
+    def _possible(self, settings: Settings, context_pairs: Pairs, validation: Pairs) -> bool:
         """Whether the pairs of both stages have what the router would read."""
-        sets = [context_pairs, self.stage2_validation]
-        sets += self._data if settings.stage1_context else ()
-        tables = ("criteria" if settings.router_input == "criterion" else "contexts" for _ in sets)
-        return all(getattr(pairs, table) is not None for pairs, table in zip(sets, tables, strict=True))
-
-    def _stage1(self, settings: Settings) -> TwoStage:
-        """Return stage 1 under the settings, fitted once."""
-        if self._frozen:
-            return self._prompt_only
-        read = (settings.router_input, settings.context_scaling) if settings.stage1_context else ()
-        key = (*(getattr(settings, name) for name in STAGE1_FIELDS), *read)
-        if key not in self._fits:
-            fit = TwoStage(replace(settings, head_scale="raw", temperature=1.0), self.seed)
-            self._fits[key] = fit.fit(*self._data)
-        return self._fits[key]
+        sets = [context_pairs, validation]
+        sets += (self._pairs.train_pairs, self._pairs.validation) if settings.stage1_context else ()
+        table = "criteria" if settings.router_input == "criterion" else "contexts"
+        return all(pairs.table(table) is not None for pairs in sets)
 
     def _candidate(self, settings: Settings) -> TwoStage:
         """Return the method under the settings, before stage 2; modules are shared, not changed."""
-        candidate = copy.copy(self._stage1(settings))
-        candidate.settings = settings
-        candidate.forget_stage2()
-        candidate.stage2_validation = self.stage2_validation
-        if settings.head_scale == "unit":
-            candidate.heads = copy.deepcopy(candidate.heads)
-            candidate._scale_heads(candidate._scaled(self._data[0]))
-        return candidate
+        stage1 = self._fixed or self._pairs.get(settings)
+        candidate = stage1.restarted(settings)
+        return candidate.with_unit_heads(self._pairs.train_pairs) if settings.head_scale == "unit" else candidate
 
-    def _take(self, candidate: TwoStage) -> None:
-        self.__dict__.update(candidate.__dict__)
+    def _without_contexts(self) -> TwoStage:
+        """Return stage 1 without contexts, alpha and the router's size chosen by its NLL of the validation pairs."""
+        if self._fixed is not None:
+            return self._fixed.restarted(self._fixed.settings)
+        validation = self._pairs.validation
+        settings, _ = search(
+            self._start(("epochs", *OF_STAGE1)),
+            {name: CHOICES[name] for name in OF_STAGE1 if len(validation) and name in self.choices},
+            lambda trial: self._pairs.get(trial).negative_log_likelihood(validation, stage1=True),
+        )
+        stage1 = self._pairs.get(settings)
+        return stage1.restarted(stage1.settings)
+
+    @property
+    def _pairs(self) -> Stage1Fits:
+        if self._fits is None:
+            raise InputError("micro_plus needs what fit learns: call fit first")
+        return self._fits
 
 
-MicroPlusBudget = MicroPlus.restricted([name for name in CHOICES if name != "stage1_context"])
-MicroPlusBudget.__name__ = MicroPlusBudget.__qualname__ = "MicroPlusBudget"
-MicroPlusBudget.supervision = "binary labels; context-labelled pairs within the budget, and of validation"
+class MicroPlusBudget(MicroPlus):
+    """The same without `stage1_context`: it sees no more contexts than the budget, and those of validation."""
 
+    supervision = "binary labels; context-labelled pairs within the budget, and of validation"
 
-def _named(option: Option) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in option.items())
-
-
-def _stage1_nll(fitted: TwoStage, validation: Pairs) -> float:
-    """Return the NLL of the validation pairs under stage 1, in nats."""
-    scaled = fitted._scaled(validation)
-    with torch.no_grad():
-        return mixture_nll(fitted._margins(scaled), fitted._read(fitted.stage1_weights, scaled, stage1=True)).item()
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        super().__init__(settings, seed, [name for name in CHOICES if name != "stage1_context"])

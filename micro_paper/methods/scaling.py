@@ -1,41 +1,14 @@
-"""Scaling of feature tables by their spread over the training texts, worked out once for all methods of a run."""
+"""Scaling of feature tables by their spread over the training texts."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from micro_paper.errors import InputError
-
-
-class Recent:
-    """The last results of a function; tensors and scalers among its arguments are known by identity, others by value.
-
-    Arguments are kept alive with their result, so that no identity is given to another object meanwhile.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._kept: OrderedDict[tuple, tuple[tuple, Any]] = OrderedDict()
-
-    def get(self, arguments: tuple, make: Callable[[], Any]) -> Any:
-        """Return the result for these arguments, made where it is not among the last `size` ones."""
-        key = tuple(id(a) if isinstance(a, Tensor | Scaler) else a for a in arguments)
-        if key not in self._kept:
-            self._kept[key] = (arguments, make())
-        self._kept.move_to_end(key)
-        while len(self._kept) > self.size:
-            self._kept.popitem(last=False)
-        return self._kept[key][1]
-
-
-# Whole feature tables: few are kept. One run reads responses, prompts, contexts and criteria.
-_SCALERS, _TABLES = Recent(16), Recent(6)
+from micro_paper.pairs import Pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,24 +30,34 @@ class Scaler:
         return cls(table.mean(dim=0), scale)
 
     @classmethod
-    def of_rows(cls, table: Tensor, *rows: Tensor, enabled: bool = True) -> Scaler:
-        """Return `fit` over the distinct rows of `table` that `rows` name; the same object for the same arguments."""
-        return _SCALERS.get((table, *rows, enabled), lambda: cls.fit(table[torch.cat(rows).unique()], enabled))
+    def of_responses(cls, pairs: Pairs, enabled: bool = True) -> Scaler:
+        """Return `fit` over the distinct responses that the pairs compare, worked out once for all methods."""
+        table, rows = pairs.responses, (pairs.chosen, pairs.rejected)
+        made = lambda: cls.fit(table[torch.cat(rows).unique()], enabled)  # noqa: E731
+        return pairs.derived.get(("scaler of responses", enabled), (table, *rows), made)
+
+    @classmethod
+    def of_prompts(cls, pairs: Pairs, enabled: bool = True) -> Scaler:
+        """Return `fit` over the distinct prompts of the pairs, worked out once for all methods."""
+        table, rows = pairs.prompts, pairs.prompt
+        made = lambda: cls.fit(table[rows.unique()], enabled)  # noqa: E731
+        return pairs.derived.get(("scaler of prompts", enabled), (table, rows), made)
 
     def __call__(self, table: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return the scaled `table`, computed in float64."""
         return ((table.to(self.mean) - self.mean) / self.scale).to(device=device, dtype=dtype)
 
-    def whole(self, table: Tensor, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Return the scaled `table` of a data set; the last few are kept, as splits and methods share tables.
+    def whole(self, pairs: Pairs, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Return the feature table `name` of the pairs scaled; the last result is kept with the table.
 
         Raises:
-            InputError: a value is not finite; `name` says of which table.
+            InputError: a value is not finite; says of which table.
         """
+        table = pairs.table(name)
 
-        def make() -> Tensor:
+        def made() -> Tensor:
             if not torch.isfinite(table).all():
                 raise InputError(f"the features of the {name} hold a non-finite value: check the feature store")
             return self(table, dtype, device)
 
-        return _TABLES.get((self, table, dtype, device), make)
+        return pairs.derived.get((name, dtype, device), (table, self), made)

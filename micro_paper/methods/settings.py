@@ -87,8 +87,6 @@ class Settings:
                 raise InputError(f"{name} must be >= 0, got {value!r}")
         if self.heads < 1:
             raise InputError(f"heads must be >= 1, got {self.heads}")
-        if self.tau < 0:
-            raise InputError(f"tau must be > 0 (or 0 to choose it on validation), got {self.tau}")
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature must be > 0 and finite, got {self.temperature}")
         for name in ("router_hidden", "patience"):

@@ -12,14 +12,14 @@ from torch import nn
 
 from micro_paper.bradley_terry import log_preference
 from micro_paper.errors import InputError
-from micro_paper.methods.two_stage import HeadsMethod
+from micro_paper.methods.two_stage import MixtureMethod
 from micro_paper.mixture import StaticWeights
 from micro_paper.pairs import Pairs
 
 ROUNDS = 4  # of hard EM, at least
 
 
-class StaticUniform(HeadsMethod):
+class StaticUniform(MixtureMethod):
     """K heads, every weight fixed at 1/K."""
 
     learned = False
@@ -44,7 +44,7 @@ class Single(StaticUniform):
         self.settings = replace(self.settings, heads=1)
 
 
-class GroupHeads(HeadsMethod):
+class GroupHeads(MixtureMethod):
     """Heads trained on pairs that are assigned to them by group; the common part of MaxMin and the oracle."""
 
     def groups(self, pairs: Pairs) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""The Method protocol and the table of rows: every method that a table compares, by name."""
+"""The two protocols of methods, and the table of rows: every method that a table compares, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 from micro_paper.errors import InputError, suggest
 from micro_paper.methods.armo import Armo
@@ -18,13 +20,7 @@ from micro_paper.methods.pal import Pal
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.shared_base import SharedBase, SharedBaseMLP
 from micro_paper.methods.static import OracleAttribute, Single, StaticLearned, StaticMaxMin, StaticUniform
-from micro_paper.methods.tuned import (
-    ArmoTuned,
-    CriterionFewShotTuned,
-    SharedBaseTuned,
-    SingleTuned,
-    StaticLearnedTuned,
-)
+from micro_paper.methods.tuned import CriterionFewShotTuned, Tuned
 from micro_paper.methods.two_stage import PromptOnly, TwoStage
 from micro_paper.methods.vpl import Vpl
 from micro_paper.pairs import Pairs
@@ -32,7 +28,7 @@ from micro_paper.pairs import Pairs
 
 @runtime_checkable
 class Method(Protocol):
-    """What a table row must be able to do.
+    """What a row of a table must be able to do; a method of one's own needs no more.
 
     Attributes:
         supervision: what the method sees beyond the texts; shown in every table.
@@ -44,12 +40,54 @@ class Method(Protocol):
         """Learn from training pairs; choices may use the validation pairs."""
         ...
 
-    def adapt(self, context_pairs: Pairs) -> Self:
-        """Adapt to pairs that state their context; each call replaces the one before."""
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+        """Adapt to pairs that state their context; each call replaces the one before.
+
+        Args:
+            context_pairs: pairs that state their context, n >= 1.
+            validation: choose what adaptation leaves open; None = the validation pairs of `fit`.
+        """
         ...
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Return P(chosen preferred over rejected), (n,), in [0, 1], with p(a, b) + p(b, a) = 1."""
+        ...
+
+
+@runtime_checkable
+class HeadsMethod(Method, Protocol):
+    """All that tables of heads, sweeps and audits further ask of a method with K heads and mixture weights.
+
+    Such a method predicts before `adapt` too: by its stage 1 alone.
+
+    Attributes:
+        search: one line a trial (choice, option, validation_nll, kept) of a method that chooses its settings.
+    """
+
+    search: Sequence[Mapping[str, Any]]
+
+    def stage1_key(self) -> Hashable | None:
+        """Return what `fit` depends on beside data and seed: class and settings; None: shared with nobody."""
+        ...
+
+    def share_stage1(self, fitted: Self) -> Self:
+        """Take over what a fitted method of an equal `stage1_key` learnt in `fit`."""
+        ...
+
+    def head_margins(self, pairs: Pairs) -> np.ndarray:
+        """Return the margin of every pair under every head, (n, K), in nats."""
+        ...
+
+    def mixture_weights(self, pairs: Pairs) -> np.ndarray:
+        """Return the weights of every pair, (n, K), rows summing to 1."""
+        ...
+
+    def head_weights(self) -> Tensor:
+        """Return the K heads, (K, d), on scaled features."""
+        ...
+
+    def with_heads(self, weight: Tensor, groups: Sequence[Sequence[int]]) -> Self:
+        """Return a copy with heads `weight` (G, d), each under the summed weights of a group of the present ones."""
         ...
 
 
@@ -75,10 +113,10 @@ METHODS: dict[str, Factory] = {
     "pca_heads": PcaHeads,
     "shuffled_router": ShuffledRouter,
     "criterion_fewshot": CriterionFewShot,
-    "single_tuned": SingleTuned,
-    "static_learned_tuned": StaticLearnedTuned,
-    "shared_base_tuned": SharedBaseTuned,
-    "armo_tuned": ArmoTuned,
+    "single_tuned": partial(Tuned, Single),
+    "static_learned_tuned": partial(Tuned, StaticLearned),
+    "shared_base_tuned": partial(Tuned, SharedBaseMLP),
+    "armo_tuned": partial(Tuned, Armo),
     "criterion_fewshot_tuned": CriterionFewShotTuned,
     "lore": LoRe,
     "pal": Pal,

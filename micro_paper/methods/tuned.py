@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
-from micro_paper.methods.armo import Armo
 from micro_paper.methods.controls import CriterionFewShot
+from micro_paper.methods.search import Trial, search
 from micro_paper.methods.settings import Settings
-from micro_paper.methods.shared_base import SharedBaseMLP
-from micro_paper.methods.static import Single, StaticLearned
 from micro_paper.pairs import Pairs
 
 STEP_FACTORS = (1.0, 0.125, 0.25, 0.5, 2.0, 4.0)  # of the settings' learning rate
@@ -26,49 +24,49 @@ class Tuned:
 
     The three are taken one after the other; the setting with the smallest NLL goes on.
 
+    Args:
+        baseline: its factory.
+        settings, seed: as of the baseline.
+
     Attributes:
-        base: class of the baseline.
-        method: the one that was kept.
-        search: one line a trial: choice, option, validation_nll.
+        method: the baseline under the settings that were kept.
+        search: one line a trial.
     """
 
-    base: type
-    supervision: str
-
-    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
-        self.settings = Settings.of(settings)
-        self.seed = seed
-        self.search: list[dict[str, Any]] = []
+    def __init__(
+        self,
+        baseline: Callable[[Settings, int], Any],
+        settings: Settings | Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.baseline, self.settings, self.seed = baseline, Settings.of(settings), seed
+        self.supervision: str = baseline.supervision
+        self.search: list[Trial] = []
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Fit the baseline under every trial and keep the best; without validation pairs, the first."""
         given = replace(self.settings, epochs=max(EPOCHS[0], self.settings.epochs), early_stopping=True)
-        trials: dict[Settings, tuple[float, Any]] = {}
+        trials: dict[Settings, Any] = {}
 
-        def nll(settings: Settings) -> float:
-            if settings not in trials:
-                method = self.base(settings, self.seed).fit(train_pairs, validation)
-                value = 0.0
-                if len(validation):
-                    value = float(-np.log(np.maximum(method.predict_proba(validation), 1e-300)).mean())
-                trials[settings] = (value, method)
-            return trials[settings][0]
+        def nll(trial: Settings) -> float:
+            trials[trial] = self.baseline(trial, self.seed).fit(train_pairs, validation)
+            return float(-np.log(np.maximum(trials[trial].predict_proba(validation), 1e-300)).mean())
 
-        kept = given
-        for choice, values in (
-            ("learning_rate", [given.learning_rate * factor for factor in STEP_FACTORS]),
-            ("weight_decay", [given.weight_decay, *(d for d in WEIGHT_DECAYS if d != given.weight_decay)]),
-            ("epochs", [given.epochs, *(e for e in EPOCHS if e > given.epochs)]),
-        ):
-            options = [replace(kept, **{choice: value}) for value in values[: None if len(validation) else 1]]
-            kept = min(options, key=nll)
-            self.search += [{"choice": choice, "option": getattr(s, choice), "validation_nll": nll(s)} for s in options]
-        self.method = trials[kept][1]
+        choices = {
+            "learning_rate": [{"learning_rate": given.learning_rate * factor} for factor in STEP_FACTORS],
+            "weight_decay": [
+                {"weight_decay": decay}
+                for decay in (given.weight_decay, *(d for d in WEIGHT_DECAYS if d != given.weight_decay))
+            ],
+            "epochs": [{"epochs": n} for n in (given.epochs, *(e for e in EPOCHS if e > given.epochs))],
+        }
+        kept, self.search = search(given, choices if len(validation) else {}, nll)
+        self.method = trials[kept] if kept in trials else self.baseline(kept, self.seed).fit(train_pairs, validation)
         return self
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Hand the context-labelled pairs on."""
-        self.method.adapt(context_pairs)
+        self.method.adapt(context_pairs, validation)
         return self
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
@@ -76,44 +74,44 @@ class Tuned:
         return self.method.predict_proba(pairs)
 
 
-class SingleTuned(Tuned):
-    """The single reward."""
+class CriterionFewShotTuned:
+    """The few-shot control, which also chooses what its classifier reads and has more penalties to choose from.
 
-    base, supervision = Single, Single.supervision
+    Attributes:
+        method: the control under the input that was kept, after `adapt`.
+    """
 
-
-class StaticLearnedTuned(Tuned):
-    """The static mixture with learnt weights."""
-
-    base, supervision = StaticLearned, StaticLearned.supervision
-
-
-class SharedBaseTuned(Tuned):
-    """The shared-base ensemble with non-linear priors."""
-
-    base, supervision = SharedBaseMLP, SharedBaseMLP.supervision
-
-
-class ArmoTuned(Tuned):
-    """The ARMO-style baseline."""
-
-    base, supervision = Armo, Armo.supervision
-
-
-class CriterionFewShotTuned(CriterionFewShot):
-    """The few-shot control, which also chooses what its classifier reads and has more penalties to choose from."""
-
+    supervision = CriterionFewShot.supervision
     inputs = ("criterion", "context")
     penalties = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
-    def adapt(self, context_pairs: Pairs) -> Self:
-        """Adapt under each input and keep the one with the smallest validation NLL."""
-        if context_pairs.criteria is None or self.stage2_validation.criteria is None:
-            return super().adapt(context_pairs)
-        found = []
-        for router_input in self.inputs:
-            self.settings = replace(self.settings, router_input=router_input)
-            super().adapt(context_pairs)
-            found.append((self.validation_nll, dict(self.__dict__)))
-        self.__dict__.update(min(found, key=lambda one: one[0])[1])
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        self.settings, self.seed = Settings.of(settings), seed
+        self.search: list[Trial] = []
+
+    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+        """Keep the pairs: each trial of `adapt` scales features by the one set and is judged on the other."""
+        self._pairs = train_pairs, validation
         return self
+
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+        """Adapt under each input and keep the one with the smallest validation NLL."""
+        judged = self._pairs[1] if validation is None else validation
+        trials: dict[Settings, CriterionFewShot] = {}
+
+        def nll(trial: Settings) -> float:
+            control = CriterionFewShot(trial, self.seed, self.penalties)
+            trials[trial] = control.fit(*self._pairs).adapt(context_pairs, judged)
+            return trials[trial].validation_nll
+
+        readable = context_pairs.criteria is not None and judged.criteria is not None
+        options = [{"router_input": name} for name in self.inputs] if readable else []
+        kept, self.search = search(self.settings, {"router_input": options}, nll)
+        if kept not in trials:  # there was nothing to choose
+            nll(kept)
+        self.method = trials[kept]
+        return self
+
+    def predict_proba(self, pairs: Pairs) -> np.ndarray:
+        """Return P(chosen preferred), (n,)."""
+        return self.method.predict_proba(pairs)

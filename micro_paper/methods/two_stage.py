@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,20 +18,42 @@ from micro_paper.methods.settings import TAU_GRID, Settings
 from micro_paper.methods.temperature import scale
 from micro_paper.mixture import Heads, mixture_nll, stage1_loss
 from micro_paper.pairs import Pairs
-from micro_paper.router import Router, adapt_router
+from micro_paper.router import Router, Stage2, adapt_router, hedge_targets
 from micro_paper.training import History, train
 
 
-class HeadsMethod:
+class GroupedWeights(nn.Module):
+    """Weights over groups of heads: the sum of the members' weights, renormalised over the groups.
+
+    A head that is in no group has weight 0; one group a remaining head masks the others.
+    """
+
+    def __init__(self, inner: nn.Module, groups: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.groups = [list(group) for group in groups]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return log weights (n, G) of prompt features (n, q)."""
+        log_weights = self.inner(features)
+        sums = [log_weights[:, group].logsumexp(dim=-1) for group in self.groups]
+        return torch.stack(sums, dim=-1).log_softmax(dim=-1)
+
+
+class MixtureMethod:
     """A method with K linear heads and mixture weights; subclasses say how both are learnt.
 
     Attributes:
         supervision: what the method sees beyond the texts; shown in every table.
+        settings, seed: as given.
         heads, weights: modules, after `fit`.
+        scalers: of the feature tables, after `fit`.
         history: of stage 1.
+        search: one line a trial, of a method that chooses its settings; this one does not.
     """
 
     supervision = "binary labels"
+    search: Sequence[Mapping[str, Any]] = ()
 
     def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
         self.settings = Settings.of(settings)
@@ -64,11 +87,11 @@ class HeadsMethod:
 
         self._train(model, loss, len(pairs), validate if len(validation) else None)
         if self.settings.head_scale == "unit":
-            self._scale_heads(pairs)
+            self.scale_heads(pairs)
         return self
 
-    def _scale_heads(self, scaled: Pairs) -> None:
-        """Give each head root-mean-square margin 1 on the pairs."""
+    def scale_heads(self, scaled: Pairs) -> None:
+        """Give each head root-mean-square margin 1 on pairs of scaled features."""
         with torch.no_grad():
             self.heads.weight /= self._margins(scaled).square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
 
@@ -101,9 +124,45 @@ class HeadsMethod:
             on_epoch=on_epoch,
         )
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Do nothing: weights that do not read the context cannot adapt to it."""
         return self
+
+    def stage1_key(self) -> Hashable | None:
+        """Return what `fit` depends on beside data and seed; methods of equal keys may share it, None nobody."""
+        return None
+
+    def share_stage1(self, fitted: Self) -> Self:
+        """Take over what a method of the same `stage1_key` learnt in `fit`; it is left as it is.
+
+        Raises:
+            InputError: the keys differ, or there is none.
+        """
+        raise InputError(f"{type(self).__name__} shares its stage 1 with no other method: call fit")
+
+    def varied(self, seed: int | None = None, **changes: Any) -> Self:
+        """Return a copy under other settings (and another seed of stage 2) with all that was learnt so far."""
+        new = copy.copy(self)
+        new.settings = replace(self.settings, **changes)
+        new.seed = self.seed if seed is None else seed
+        return new
+
+    def head_weights(self) -> Tensor:
+        """Return the K heads, (K, d), on scaled features."""
+        return self.heads.weight.detach()
+
+    def with_heads(self, weight: Tensor, groups: Sequence[Sequence[int]]) -> Self:
+        """Return a copy with other heads, whose weights are the summed weights of groups of the present ones.
+
+        Args:
+            weight: (G, d), on scaled features.
+            groups: heads of which each new one takes the weight; see `GroupedWeights`.
+        """
+        new = self.varied(heads=len(groups))
+        new.heads = copy.deepcopy(self.heads)
+        new.heads.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        new.weights = GroupedWeights(self.weights, groups)
+        return new
 
     def head_margins(self, pairs: Pairs) -> np.ndarray:
         """Return D_k of every pair under every head, (n, K), in nats."""
@@ -164,8 +223,8 @@ class HeadsMethod:
     def _fit_scalers(self, pairs: Pairs) -> None:
         on = self.settings.standardize
         self.scalers = {
-            "responses": Scaler.of_rows(pairs.responses, pairs.chosen, pairs.rejected, enabled=on),
-            "prompts": Scaler.of_rows(pairs.prompts, pairs.prompt, enabled=on),
+            "responses": Scaler.of_responses(pairs, on),
+            "prompts": Scaler.of_prompts(pairs, on),
         }
         self.scalers["contexts"] = self.scalers["prompts"]
 
@@ -173,42 +232,109 @@ class HeadsMethod:
         """Return the pairs with scaled features."""
         tables = {}
         for name in ("responses", "prompts", "contexts", "criteria"):
-            raw, scaler = getattr(pairs, name), self.scalers.get(name)
-            if raw is not None and scaler is not None:
-                tables[name] = scaler.whole(raw, name, self.settings.torch_dtype, self.settings.torch_device)
+            scaler = self.scalers.get(name)
+            if pairs.table(name) is not None and scaler is not None:
+                tables[name] = scaler.whole(pairs, name, self.settings.torch_dtype, self.settings.torch_device)
         return pairs.with_tables(**tables).to(self.settings.torch_dtype, self.settings.torch_device)
 
 
-class TwoStage(HeadsMethod):
+class TwoStage(MixtureMethod):
     """MiCRo: heads and prompt router by Eq. 4, then the router on context-labelled pairs by Algorithm 1."""
 
     supervision = "binary labels; context-labelled pairs within the budget"
 
     def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
         super().__init__(settings, seed)
-        self.adapted = False
-        self.tau = self.settings.tau
         self.stage1_weights: nn.Module
-        self.stage2_validation: Pairs | None = None
+        self.stage2: Stage2 | None = None
+        self._stage1_scalers: dict[str, Scaler] = {}
+        self._validation: Pairs | None = None
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
-        """Run stage 1; see `HeadsMethod.fit`. The validation pairs also choose tau later, where tau is 0."""
+        """Run stage 1; see `MixtureMethod.fit`. The validation pairs also choose tau later, where tau is 0."""
         super().fit(train_pairs, validation)
-        self.stage2_validation = validation
-        self.stage1_weights = self.weights
-        self.forget_stage2()
+        return self._end_stage1(validation)
+
+    def _end_stage1(self, validation: Pairs) -> Self:
+        """Keep what stage 2 starts from."""
+        self._validation, self.stage2 = validation, None
+        self.stage1_weights, self._stage1_scalers = self.weights, dict(self.scalers)
         return self
 
-    def forget_stage2(self) -> None:
-        """Go back to the router of stage 1."""
-        self.weights = self.stage1_weights
-        self.adapted = False
-        self.scalers = dict(self.scalers)
+    @classmethod
+    def restored(
+        cls,
+        settings: Settings,
+        seed: int,
+        heads: Heads,
+        stage1_weights: nn.Module,
+        weights: nn.Module,
+        scalers: Mapping[str, Scaler],
+        stage2: Stage2 | None,
+    ) -> Self:
+        """Return the method with what it learnt elsewhere; stage 2 can be run again only where tau is given."""
+        method = cls(settings, seed)
+        method.heads, method.stage1_weights, method.weights = heads, stage1_weights, weights
+        method.scalers, method._stage1_scalers, method.stage2 = dict(scalers), dict(scalers), stage2
+        return method
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    @property
+    def fitted(self) -> bool:
+        """Whether stage 1 has run."""
+        return bool(self.scalers)
+
+    @property
+    def adapted(self) -> bool:
+        """Whether stage 2 has run."""
+        return self.stage2 is not None
+
+    def stage1_key(self) -> Hashable | None:
+        """Return the settings: stage 1 alone and both stages share it; a further subclass may fit otherwise."""
+        return (TwoStage, self.settings) if type(self) in (TwoStage, PromptOnly) else None
+
+    def share_stage1(self, fitted: Self) -> Self:
+        """Take over heads, router and scale of a method of the same `stage1_key`, without its stage 2."""
+        if self.stage1_key() is None or self.stage1_key() != fitted.stage1_key():
+            raise InputError(f"{type(self).__name__} has another stage 1 than {type(fitted).__name__}: call fit")
+        self.heads, self.history = fitted.heads, fitted.history
+        self.stage1_weights, self._stage1_scalers = fitted.stage1_weights, fitted._stage1_scalers
+        self._validation = fitted._validation
+        return self.forget_stage2()
+
+    def forget_stage2(self) -> Self:
+        """Go back to the router of stage 1."""
+        self.weights, self.stage2 = self.stage1_weights, None
+        self.scalers = dict(self._stage1_scalers)
+        return self
+
+    def restarted(self, settings: Settings) -> Self:
+        """Return a copy with the same stage 1 under other settings, before stage 2."""
+        new = copy.copy(self)
+        new.settings = settings
+        return new.forget_stage2()
+
+    def with_unit_heads(self, pairs: Pairs) -> Self:
+        """Return a copy whose heads have root-mean-square margin 1 on the pairs."""
+        new = copy.copy(self)
+        new.heads = copy.deepcopy(self.heads)
+        new.scale_heads(new._scaled(pairs))
+        return new
+
+    def with_heads(self, weight: Tensor, groups: Sequence[Sequence[int]]) -> Self:
+        """Return a copy with other heads, under the routers of both stages; see `MixtureMethod.with_heads`."""
+        new = super().with_heads(weight, groups)
+        new.stage1_weights = GroupedWeights(self.stage1_weights, groups)
+        new.scalers = dict(self.scalers)
+        return new
+
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Run stage 2 on pairs that state their context; the heads stay as they are.
 
         Each call starts again from the stage-1 router, so that several budgets can share one stage 1.
+
+        Args:
+            context_pairs: n >= 1 pairs that state a context.
+            validation: choose tau, where the settings leave it open (tau = 0); None = the validation pairs of `fit`.
 
         Raises:
             InputError: no pairs, or pairs without a context.
@@ -217,15 +343,30 @@ class TwoStage(HeadsMethod):
             raise InputError("stage 2 needs at least one context-labelled pair: raise the budget")
         if context_pairs.contexts is None:
             raise InputError("stage 2 needs pairs that state a context; this data set has none")
+        self.scalers = dict(self.scalers)  # copies of this method keep theirs
         if not self.settings.stage1_context:
             self._fit_context_scaler(context_pairs)
         if self.settings.tau > 0 or self.settings.objective == "mixture":
-            self.tau = self.settings.tau or 1.0
+            tau = self.settings.tau or 1.0  # Eq. 2 has no tau
         else:
-            self.tau = self._choose_tau(context_pairs)
-        self.weights = self._adapted_router(context_pairs, self.tau)
-        self.adapted = True
+            tau = self._choose_tau(context_pairs, self._validation if validation is None else validation)
+        stage2 = self.settings.stage2(tau)
+        self.weights, self.stage2 = self._adapted_router(context_pairs, stage2), stage2
         return self
+
+    def first_targets(self, context_pairs: Pairs, tau: float) -> np.ndarray:
+        """Return Eq. 5's targets in the first epoch of stage 2, (n, K), rows summing to 1.
+
+        The prior is the stage-1 router on context features, scaled as prompt features are.
+        """
+        settings = self.settings
+        with torch.no_grad():
+            margins = torch.from_numpy(self.head_margins(context_pairs)).double()
+            scaled = self._stage1_scalers["prompts"](
+                context_pairs.context_features, settings.torch_dtype, settings.torch_device
+            )
+            prior = self.stage1_weights(scaled).exp().double().cpu()
+            return hedge_targets(prior, -torch.nn.functional.logsigmoid(margins), tau).numpy()
 
     def _fit_scalers(self, pairs: Pairs) -> None:
         super()._fit_scalers(pairs)
@@ -264,7 +405,7 @@ class TwoStage(HeadsMethod):
         table, rows = self._context_input(scaled)
         return weights(table)[rows]
 
-    def _adapted_router(self, context_pairs: Pairs, tau: float) -> nn.Module:
+    def _adapted_router(self, context_pairs: Pairs, stage2: Stage2) -> nn.Module:
         scaled = self._scaled(context_pairs)
         table, rows = self._context_input(scaled)
         if table.shape[1] != (width := self._stage1_input(scaled)[0].shape[1]):
@@ -280,23 +421,24 @@ class TwoStage(HeadsMethod):
             router,
             margins,
             table[rows],
-            self.settings.stage2(tau),
+            stage2,
             torch.Generator().manual_seed(self.seed),
             stage1_log_weights=before,
         )
         return router
 
-    def _validation_nll(self, router: nn.Module) -> float:
-        """Return the NLL of the validation pairs of stage 2 with that router, in nats."""
-        scaled = self._scaled(self.stage2_validation)
+    def negative_log_likelihood(self, pairs: Pairs, router: nn.Module | None = None, *, stage1: bool = False) -> float:
+        """Return the NLL of the pairs (Eq. 2) under a router of stage 2 (None = the present one), or of stage 1."""
+        scaled = self._scaled(pairs)
+        router = router or (self.stage1_weights if stage1 else self.weights)
         with torch.no_grad():
-            return mixture_nll(self._margins(scaled), self._read(router, scaled, stage1=False)).item()
+            return mixture_nll(self._margins(scaled), self._read(router, scaled, stage1=stage1)).item()
 
-    def _choose_tau(self, context_pairs: Pairs) -> float:
-        validation = self.stage2_validation
+    def _choose_tau(self, context_pairs: Pairs, validation: Pairs | None) -> float:
         if validation is None or validation.contexts is None or not len(validation):
             raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
-        losses = {tau: self._validation_nll(self._adapted_router(context_pairs, tau)) for tau in TAU_GRID}
+        routers = {tau: self._adapted_router(context_pairs, self.settings.stage2(tau)) for tau in TAU_GRID}
+        losses = {tau: self.negative_log_likelihood(validation, router) for tau, router in routers.items()}
         return min(losses, key=losses.__getitem__)
 
     def _make_weights(self, pairs: Pairs) -> nn.Module:
@@ -316,8 +458,7 @@ class PromptOnly(TwoStage):
     """MiCRo's stage 1 alone: weights from the prompt, no context."""
 
     supervision = "binary labels"
-    stage1_of = TwoStage
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Do nothing: this row shows what stage 1 reaches without contexts."""
         return self

@@ -63,7 +63,7 @@ class UserMethod(GroupHeads):
         self._trained = self.names, self.table
         return self
 
-    def adapt(self, context_pairs: Pairs) -> Self:
+    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Fit the coefficients of the users of these pairs, seen in training or not; rewards and other users stay.
 
         Each call starts again from what `fit` learnt.
