@@ -94,7 +94,7 @@ def main() -> int:
         write_atomic(folder / f"sealed_{slug}.csv", formatting.csv(frame))
         shown = frame[frame.attribute == "average"].drop(columns="attribute")
         page.append(f"## sealed_{slug}.csv\n\n{formatting.markdown(formatting.display_frame(shown))}\n")
-        page += [f"- `{c}`: {text}" for c, text in columns.meanings(frame).items()] + [""]
+        page += [f"- `{c}`: {text}" for c, text in columns.meanings(f"sealed_{slug}", frame).items()] + [""]
     write_atomic(folder / "README.md", "\n".join(page).encode())
     return 0
 

@@ -40,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     publish = commands.add_parser("publish", help="copy a finished profile to results/ and figures/")
     publish.add_argument("--profile", required=True)
 
+    tex = commands.add_parser("tex", help="write committed tables as LaTeX")
+    tex.add_argument("tables", nargs="*", metavar="TABLE", help="02, 02b or table_02_accuracy_rpr (default: all)")
+    tex.add_argument("--profile", default="bundled", help="default: bundled")
+    tex.add_argument("-o", "--output", help="folder (default: build/PROFILE/tex)")
+
     commands.add_parser("readme", help="write the published results into README.md")
     commands.add_parser("verify", help="check the committed results and the verdicts on the claims")
     commands.add_parser("doctor", help="say what is installed and what each profile would need")
@@ -99,6 +104,11 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         files = publish(options.profile)
         print(f"published {len(files)} files to results/{options.profile} and figures/{options.profile}")
+    elif options.command == "tex":
+        from micro_paper.workflow.tex import write_tex
+
+        for path in write_tex(options.profile, options.tables, options.output):
+            print(os.path.relpath(path))
     elif options.command == "readme":
         from micro_paper.workflow import readme
 

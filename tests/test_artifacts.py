@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from micro_paper import files
 from micro_paper.errors import InputError, MissingError
 from micro_paper.report import formatting
+from micro_paper.report.columns import meanings
 from micro_paper.workflow import artifacts, manifest, publishing
 from micro_paper.workflow.artifacts import Artifacts
 from micro_paper.workflow.provenance import fingerprint
+from micro_paper.workflow.tex import write_tex
 
-COLUMNS = {"method": "row name", "attribute": "attribute", "value": "accuracy, share of pairs"}
+COLUMNS = ("method", "attribute", "value")
 
 
 def notebook(root: Path, name: str, source: str = "import micro_paper.one") -> None:
@@ -60,7 +62,7 @@ def figure() -> Figure:
 
 def run(root: Path, frame: pd.DataFrame, name: str = "05_stage2", number: int = 2, profile: str = "bundled"):
     out = Artifacts(profile, name, {"seed": 1, "n_seeds": 2}, root, {"data": "abc"})
-    out.table(frame, number, "accuracy", "Accuracy of all.", COLUMNS, pivot=("method", "attribute", "value"))
+    out.table(frame, number, "accuracy", "Accuracy of all.", pivot=("method", "attribute", "value"))
     return out
 
 
@@ -71,7 +73,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 # Writing
 
 
-def test_table_in_three_forms(root, frame):
+def test_table_in_two_forms(root, frame):
     shown = run(root, frame)
     folder = shown.build / "results"
     csv = (folder / "table_02_accuracy.csv").read_bytes()
@@ -79,9 +81,7 @@ def test_table_in_three_forms(root, frame):
     markdown = (folder / "table_02_accuracy.md").read_text()
     head = "Accuracy of all.\n\n| method | b | a |\n| --- | ---: | ---: |\n"
     assert markdown == head + "| micro | 0.123 | 1.000 |\n| single |  |  |\n"
-    tex = (folder / "table_02_accuracy.tex").read_text()
-    assert r"\begin{tabular}{lrr}" in tex and r"micro & 0.123 & 1.000 \\" in tex
-    assert r"\label{tab:table\_02" not in tex and r"\label{tab:table_02_accuracy}" in tex
+    assert sorted(tree(folder)) == ["table_02_accuracy.csv", "table_02_accuracy.md"]
 
 
 def test_formats_display_and_special_characters():
@@ -109,9 +109,7 @@ def test_csv_reads_back(frame):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"columns": {"method": "m", "value": "v"}}, "no meaning for 'attribute'"),
-        ({"columns": COLUMNS | {"valeu": "v"}}, "names 'valeu'.*Did you mean 'value'"),
-        ({"columns": COLUMNS | {"value": ""}}, "no meaning for 'value'"),
+        ({"frame": pd.DataFrame({"valeu": [1]})}, "'valeu' of table 02_a has no meaning.*Did you mean 'value'"),
         ({"number": 100}, "number must be"),
         ({"number": True}, "number must be"),
         ({"slug": "Not good"}, "slug must be"),
@@ -126,7 +124,7 @@ def test_table_refuses_and_writes_nothing(root, frame, change, message):
     out = Artifacts("bundled", "05_stage2", {}, root)
     before = tree(root)
     with pytest.raises(InputError, match=message):
-        out.table(**({"frame": frame, "number": 2, "slug": "a", "caption": "c", "columns": COLUMNS} | change))
+        out.table(**({"frame": frame, "number": 2, "slug": "a", "caption": "c"} | change))
     assert tree(root) == before
 
 
@@ -189,7 +187,7 @@ def test_predictions_refuse(root, monkeypatch):
         (good.drop(columns="p"), "column 'p'"),
         (good.assign(p=1.5), "row 0"),
         (good.assign(p=np.nan), "row 0"),
-        (good.assign(other=1), "no meaning for 'other'"),
+        (good.assign(other=1), "'other' of table predictions has no meaning"),
     ]:
         with pytest.raises(InputError, match=message):
             out.predictions(bad)
@@ -214,15 +212,19 @@ def test_not_applicable(root):
 
 def test_manifest_line_names_everything_and_nothing_volatile(root, frame):
     run(root, frame).done()
-    lines = manifest.read_lines(root / "build/bundled/manifest/05_stage2.jsonl")
-    assert [line["file"] for line in lines] == sorted(
-        f"results/bundled/table_02_accuracy.{e}" for e in ("csv", "md", "tex")
-    )
-    line = lines[0]
-    assert line["notebook"] == "notebooks/05_stage2.ipynb" and line["columns"] == COLUMNS
-    assert line["sha256"] == files.sha256((root / "build/bundled/results/table_02_accuracy.csv").read_bytes())
+    (line,) = manifest.read_lines(root / "build/bundled/manifest/05_stage2.jsonl")
+    assert set(line) == {"notebook", "profile", "hashes", "parameters", "files"}
+    csv, markdown = line["files"]
+    assert csv == {
+        "file": "results/bundled/table_02_accuracy.csv",
+        "sha256": files.sha256((root / "build/bundled/results/table_02_accuracy.csv").read_bytes()),
+        "caption": "Accuracy of all.",
+        "columns": meanings("02_accuracy", COLUMNS),
+    }
+    assert markdown["file"].endswith(".md") and markdown["columns"] == {}
+    assert line["notebook"] == "notebooks/05_stage2.ipynb" and line["profile"] == "bundled"
     assert line["parameters"] == {"seed": 1, "n_seeds": 2} and line["hashes"]["inputs"] == {"data": "abc"}
-    assert str(root) not in json.dumps(lines)
+    assert str(root) not in json.dumps(line)
     host = json.loads((root / "build/bundled/manifest/05_stage2.host.json").read_text())
     assert "finished" in host and "torch" in host["versions"]
     before = (
@@ -235,6 +237,21 @@ def test_manifest_line_names_everything_and_nothing_volatile(root, frame):
         (root / "build/bundled/manifest/05_stage2.jsonl").read_bytes(),
     )
     assert before == after
+
+
+def test_the_device_is_no_part_of_a_result(root):
+    written = []
+    for parameters in ({"seed": 1}, {"seed": 1, "device": "cuda"}, {"seed": 2, "device": "cuda"}):
+        Artifacts("bundled", "05_stage2", parameters, root).done()
+        written.append((root / "build/bundled/manifest/05_stage2.jsonl").read_bytes())
+    assert written[0] == written[1] != written[2]
+
+
+def test_what_is_no_manifest_is_refused(root):
+    path = root / "build/bundled/manifest/05_stage2.jsonl"
+    files.write_atomic(path, b'{"notebook": "notebooks/05_stage2.ipynb", "file": "results/bundled/a.csv"}\n')
+    with pytest.raises(InputError, match="05_stage2.jsonl has a line without notebook or files: delete it"):
+        Artifacts("bundled", "05_stage2", {}, root)
 
 
 def test_hashes_see_what_matters_only(root):
@@ -257,7 +274,7 @@ def test_hashes_see_what_matters_only(root):
 
 def test_a_new_run_removes_what_it_no_longer_writes(root, frame):
     out = run(root, frame)
-    out.frame(frame, "extra", "Extra.", COLUMNS)
+    out.frame(frame, "extra", "Extra.")
     out.done()
     run(root, frame)  # crashes before done
     crashed = run(root, frame, number=3)  # crashes too, having written another file
@@ -270,7 +287,7 @@ def test_a_file_that_moved_to_another_notebook_is_kept(root, frame):
     run(root, frame, "05_stage2").done()
     run(root, frame, "04_stage1").done()
     Artifacts("bundled", "05_stage2", {}, root).done()
-    assert len(tree(root / "build/bundled/results")) == 3
+    assert len(tree(root / "build/bundled/results")) == 2
 
 
 def test_two_runs_at_once_are_noticed(root, frame):
@@ -299,7 +316,7 @@ def test_write_is_atomic(root, monkeypatch):
 def published(root, frame):
     out = run(root, frame)
     out.figure(figure(), 4, "budget", "Budget | curve.")
-    out.frame(frame, "claims", "Claims.", COLUMNS)
+    out.frame(frame, "claims", "Claims.")
     out.not_applicable("table", 10, "No safety pairs.")
     out.done()
     return artifacts.publish("bundled", root)
@@ -311,8 +328,8 @@ def test_publish_then_verify(root, frame):
     assert set(tree(root / "results")) | set(tree(root / "figures")) == {f.split("/", 1)[1] for f in files}
     page = (root / "results/bundled/README.md").read_text()
     for word in (
-        "table_02_accuracy.tex",
-        "accuracy, share of pairs",
+        "table_02_accuracy.md",
+        "the metric, mean over runs",
         "notebooks/05_stage2.ipynb",
         "make reproduce",
     ):
@@ -366,7 +383,7 @@ def test_publish_refuses_what_is_not_finished(root, frame):
     with pytest.raises(MissingError, match="unfinished: 05_stage2"):
         artifacts.publish("bundled", root)
     out.done()
-    out.frame(frame, "late", "Late.", COLUMNS)  # opens the run again
+    out.frame(frame, "late", "Late.")  # opens the run again
     with pytest.raises(MissingError, match="unfinished"):
         artifacts.publish("bundled", root)
     out.done()
@@ -392,8 +409,8 @@ def test_publish_refuses_changed_lost_and_double_files(root, frame, monkeypatch)
     assert not (root / "results").exists()
 
 
-# 8 files are written to their new folders, then 4 folders are renamed
-@pytest.mark.parametrize("fails_at", [1, 8, 9, 10, 11, 12])
+# 7 files are written to their new folders, then 4 folders are renamed
+@pytest.mark.parametrize("fails_at", [1, 7, 8, 9, 10, 11])
 def test_a_crash_while_publishing_publishes_nothing(root, frame, monkeypatch, fails_at):
     published(root, frame)
     old = tree(root / "results") | tree(root / "figures")
@@ -455,6 +472,42 @@ def test_committed_figure(root, frame):
     with pytest.raises(InputError, match="one of one, two"):
         artifacts.committed_figure(5, root=root)
     assert artifacts.committed_figure(5, slug="two", root=root).width == 680
+
+
+def test_latex_is_written_on_demand_as_the_table_is_shown(root, frame):
+    out = run(root, frame)
+    odd = pd.DataFrame({"method": ["a|b", " ", "x & y"], "value": [0.5, np.nan, np.nan], "note": ["", "50 %_x", ""]})
+    out.table(odd.drop(columns="note"), 3, "odd", "A & B.", display=odd)
+    out.not_applicable("table", 10, "No safety pairs.")
+    out.done()
+    artifacts.publish("bundled", root)
+    both = write_tex("bundled", root=root)
+    assert [p.relative_to(root).as_posix() for p in both] == [
+        "build/bundled/tex/table_02_accuracy.tex",
+        "build/bundled/tex/table_03_odd.tex",
+    ]
+    first, second = (path.read_text() for path in both)
+    assert r"\begin{tabular}{lrr}" in first and r"micro & 0.123 & 1.000 \\" in first
+    assert r"\caption{Accuracy of all.}" in first and r"\label{tab:table_02_accuracy}" in first
+    assert second == formatting.latex(formatting.display_frame(odd), "A & B.", "tab:table_03_odd")
+    assert r"50 \%\_x" in second and r"a\textbar{}b & 0.500 &" in second
+    for name in ("2", "02", "02_accuracy", "table_02_accuracy"):
+        (path,) = write_tex("bundled", [name], root / "other", root)
+        assert path == root / "other" / "table_02_accuracy.tex" and path.read_text() == first
+    assert len(write_tex("bundled", ["2", "02"], root / "other", root)) == 1
+    assert artifacts.verify("bundled", root) == []
+
+
+def test_latex_refuses_what_is_not_committed(root, frame):
+    with pytest.raises(MissingError, match="profile bundled has no committed tables"):
+        write_tex("bundled", root=root)
+    published(root, frame)
+    for name, hint in (("accuracy", ""), ("02_acuracy", "Did you mean 'table_02_accuracy'"), ("10", "pass a number")):
+        with pytest.raises(MissingError, match=f"no committed table {name!r}.*{hint}"):
+            write_tex("bundled", ["02", name], root=root)
+    with pytest.raises(InputError, match="profile"):
+        write_tex("../bundled", root=root)
+    assert not (root / "build/bundled/tex").exists()
 
 
 def test_readme_needs_no_files():

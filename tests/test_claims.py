@@ -1,6 +1,5 @@
 """Verdicts on the claims: each rule on made evidence, what is refused, and the check of committed verdicts."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from micro_paper.errors import InputError, MissingError
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
 from micro_paper.paths import project_root
-from micro_paper.report import plots_claims
+from micro_paper.report import plots_paper
 from micro_paper.workflow import claims_files, manifest
 from micro_paper.workflow import claims_files as claims_committed
 from micro_paper.workflow.artifacts import Artifacts, publish
@@ -254,10 +253,10 @@ EVIDENCE = [
 @pytest.fixture
 def built(checkout, make_notebook):
     """A checkout whose profile open has run notebook 05 (it writes evidence), and may run 11."""
-    make_notebook(checkout / "notebooks" / "05_stage2.ipynb", 'out.table(found, "00", "evidence_05", "", {})')
+    make_notebook(checkout / "notebooks" / "05_stage2.ipynb", 'out.table(found, "00", "evidence_05", "")')
     make_notebook(checkout / "notebooks" / "11_claims.ipynb", "out")
     out = Artifacts("open", "05_stage2", {"backbone": "smollm2"})
-    out.table(evidence.frame(EVIDENCE), "00", "evidence_05", "Evidence.", evidence.COLUMNS)
+    out.table(evidence.frame(EVIDENCE), "00", "evidence_05", "Evidence.")
     out.done()
     return checkout
 
@@ -267,7 +266,7 @@ def published(built):
     """The same after notebook 11 and publication."""
     out = Artifacts("open", "11_claims", {}, inputs=claims_files.evidence_files("open"))
     table = judge.judge(claims_files.found("open", 0), "open")
-    out.frame(table, "claims", "Claims.", judge.COLUMNS)
+    out.frame(table, "claims", "Claims.")
     out.done()
     publish("open")
     return built
@@ -282,7 +281,7 @@ def test_the_evidence_of_a_build_is_gathered(built):
 
 
 def test_an_unfinished_notebook_is_named(built, make_notebook):
-    make_notebook(built / "notebooks" / "06_ablations.ipynb", 'out.table(found, "00", "evidence_06", "", {})')
+    make_notebook(built / "notebooks" / "06_ablations.ipynb", 'out.table(found, "00", "evidence_06", "")')
     with pytest.raises(MissingError, match="no evidence yet of 06_ablations"):
         claims_files.gather("open", built=True)
     Artifacts("open", "05_stage2", {})  # starts again and does not finish
@@ -308,11 +307,11 @@ def tamper(root, name, change, profile="open"):
     path = root / "results" / profile / name
     path.write_text(change(path.read_text()))
     log = root / "results" / profile / "manifest.jsonl"
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    for entry in entries:
+    lines = manifest.read_lines(log)
+    for entry in (entry for line in lines for entry in line["files"]):
         if entry["file"].endswith(f"/{name}"):
             entry["sha256"] = files.sha256(path.read_bytes())
-    log.write_bytes(manifest.to_lines(entries))
+    log.write_bytes(manifest.to_lines(lines))
 
 
 def turn(claim, column, value):
@@ -424,10 +423,10 @@ def test_verdicts_are_counted():
 
 def test_the_picture_has_a_tile_for_each_verdict():
     table = judge.judge(gathered(EVIDENCE), "open")
-    axes = plots_claims.verdict_figure(table).axes[0]
+    axes = plots_paper.verdict_figure(table).axes[0]
     signs = [text.get_text() for text in axes.texts if text.get_text() in "+?\N{MINUS SIGN}"]
     assert len(axes.patches) == len(signs) == 90
     assert (signs.count("+"), signs.count("\N{MINUS SIGN}")) == (3, 1)
     assert [t.get_text() for t in axes.get_yticklabels()][:3] == ["section 3.2", "section 4.1", "section 4.2"]
     with pytest.raises(KeyError):
-        plots_claims.verdict_figure(table.assign(verdict="perhaps"))
+        plots_paper.verdict_figure(table.assign(verdict="perhaps"))

@@ -9,7 +9,6 @@ from micro_paper.experiments.worlds import load_folds
 from micro_paper.methods.settings import Settings
 from micro_paper.paper import beside
 from micro_paper.paper import values as paper_values
-from micro_paper.report import columns
 
 
 def frames(low: float, high: float):
@@ -49,7 +48,6 @@ def test_the_display_has_the_average_last_with_its_interval():
     assert list(shown.columns[:2]) == ["method", "supervision"] and shown.columns[-1] == "average"
     row = scores.query("method == 'length' and metric == 'accuracy' and attribute == 'average'").iloc[0]
     assert shown.set_index("method").average["length"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
-    assert set(columns.meanings(scores)) == set(scores.columns)
 
 
 def test_settings_come_from_the_parameters():

@@ -13,7 +13,7 @@ from micro_paper.paper import audit_cells, audit_counts, audit_errors
 from micro_paper.paper import values as paper_values
 from micro_paper.paper.audit_conclusions import conclusions
 from micro_paper.paper.audit_counts import AVERAGE, ROW, fit_counts, is_fraction
-from micro_paper.report import paper_audit_columns, plots_paper
+from micro_paper.report import plots_paper
 from micro_paper.report.style import STYLES
 
 SIZES = {"A": 53, "B": 72, "C": 84, "D": 89, "E": 80, "F": 62, "G": 104}
@@ -461,7 +461,6 @@ EMPTY = audit_errors.selection(CELLS, FITS).iloc[:0]
         (lambda: audit_errors.selection(CELLS.query("table != 7"), FITS), "nothing was chosen"),
         (lambda: audit_errors.selection(CELLS.query("method != 'Single Reward'"), FITS), "of a single reward"),
         (lambda: text(CELLS, scalars_of(CELLS).iloc[:-1]), "labelled_pairs"),
-        (lambda: paper_audit_columns.meanings(CELLS.assign(joy=1)), "'joy' has no meaning"),
         (lambda: plots_paper.orderings_figure(CELLS), "lacks the column 'other'"),
         (lambda: plots_paper.selection_figure(EMPTY), "no rows"),
     ],

@@ -121,7 +121,7 @@ def test_every_item_of_the_paper_is_there(paper):
     build = paper.root / "build" / "paper"
     for number in range(1, 13):
         found = {p.suffix for p in (build / "results").glob(f"table_{number:02d}_*")}
-        assert found == {".csv", ".md", ".tex"}, number
+        assert found == {".csv", ".md"}, number
     for number in range(1, 7):
         assert {p.suffix for p in (build / "figures").glob(f"figure_{number:02d}_*")} == {".png", ".pdf"}, number
     assert not list(build.rglob("*not_applicable*"))  # the paper's data have everything

@@ -15,7 +15,7 @@ WRITE = """from micro_paper.workflow.artifacts import Artifacts
 import pandas as pd
 
 out = Artifacts(profile, "{stem}", chosen)
-out.table(pd.DataFrame({{"{name}": [{name}]}}), {number}, "{name}", "The value.", {{"{name}": "as given"}})
+out.table(pd.DataFrame({{"value": [{name}]}}), {number}, "{name}", "The value.")
 out.done()"""
 
 
@@ -56,7 +56,7 @@ def test_first_second_and_changed_runs(project):
     status, text = reproduce(project)
     assert status == 0, text
     table = project / "results" / "open" / "table_02_seed.csv"
-    assert table.read_text() == "seed\n7\n"
+    assert table.read_text() == "value\n7\n"
     first = times(project)
     assert sorted(first) == ["02_seed", "04_scale"]
 
@@ -67,7 +67,7 @@ def test_first_second_and_changed_runs(project):
     status, text = reproduce(project, "--set", "scale=2")
     second = times(project)
     assert status == 0 and rerun(first, second) == ["04_scale"], text
-    assert (project / "results" / "open" / "table_04_scale.csv").read_text() == "scale\n2\n"
+    assert (project / "results" / "open" / "table_04_scale.csv").read_text() == "value\n2\n"
 
     # 04 depends on 02
     profile = project / "profiles" / "open.yaml"
@@ -75,7 +75,7 @@ def test_first_second_and_changed_runs(project):
     status, text = reproduce(project, "--set", "scale=2")
     third = times(project)
     assert status == 0 and rerun(second, third) == ["02_seed", "04_scale"], text
-    assert table.read_text() == "seed\n8\n"
+    assert table.read_text() == "value\n8\n"
 
     # saved again, executed in place, prose edited: the code is the same
     for path in (project / "notebooks").glob("*.ipynb"):
@@ -88,10 +88,10 @@ def test_first_second_and_changed_runs(project):
 
     # a run by hand with another value, and a table edited by hand, are both put right
     run("02", "open", [("seed", "99")], root=project)
-    (project / "results" / "open" / "table_04_scale.csv").write_text("scale\n3\n")
+    (project / "results" / "open" / "table_04_scale.csv").write_text("value\n3\n")
     status, text = reproduce(project, "--set", "scale=2")
-    assert status == 0 and table.read_text() == "seed\n8\n", text
-    assert (project / "results" / "open" / "table_04_scale.csv").read_text() == "scale\n2\n"
+    assert status == 0 and table.read_text() == "value\n8\n", text
+    assert (project / "results" / "open" / "table_04_scale.csv").read_text() == "value\n2\n"
 
 
 def test_a_failing_notebook_publishes_nothing_and_is_taken_up_again(project, make_notebook):

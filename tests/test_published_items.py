@@ -13,7 +13,7 @@ from micro_paper.workflow import publishing
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("bundled", "open")
-FORMS = {"table": (".csv", ".md", ".tex"), "figure": (".png", ".pdf")}
+FORMS = {"table": (".csv", ".md"), "figure": (".png", ".pdf")}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def faults(item: Item, profile: str, root: Path) -> list[str]:
     producer = {}
     log = root / "results" / profile / "manifest.jsonl"
     if log.is_file():
-        producer = {e["file"]: Path(e["notebook"]).stem for e in map(json.loads, log.read_text().splitlines())}
+        lines = map(json.loads, log.read_text().splitlines())
+        producer = {entry["file"]: Path(line["notebook"]).stem for line in lines for entry in line["files"]}
     wrong = []
     for file in files_of(item, profile):
         path = root / file
@@ -146,9 +147,9 @@ def other_parameters(profile: str, root: Path) -> set[str]:
     stated = yaml.safe_load((root / "profiles" / f"{profile}.yaml").read_text())
     lines = (root / "results" / profile / "manifest.jsonl").read_text().splitlines()
     return {
-        f"{Path(entry['notebook']).stem}: {name} was {value!r}, the profile has {stated[name]!r}"
-        for entry in map(json.loads, lines)
-        for name, value in entry["parameters"].items()
+        f"{Path(line['notebook']).stem}: {name} was {value!r}, the profile has {stated[name]!r}"
+        for line in map(json.loads, lines)
+        for name, value in line["parameters"].items()
         if name in stated and value != stated[name]
     }
 

@@ -14,18 +14,7 @@ from micro_paper.paper import values as paper_values
 
 KINDS = ("identity", "ordering", "up", "down", "flat", "equivalence", "value")
 METHODS = ("micro", "micro_plus", "any")
-COLUMNS = {
-    "claim": "id of the claim",
-    "method": "whose evidence: micro, micro_plus, or any (both)",
-    "dataset": "data set, or population of the simulation",
-    "part": "what is compared or measured",
-    "kind": "rule: identity, ordering, up, down or flat (one step or slope of a trend), equivalence, value",
-    "value": "our value: gap of an identity, difference, slope, or the value itself",
-    "low": "lower end of its 95 % interval",
-    "high": "upper end of its 95 % interval",
-    "printed": "the paper's value, where the rule is value",
-    "n_runs": "runs behind it",
-}
+COLUMNS = ("claim", "method", "dataset", "part", "kind", "value", "low", "high", "printed", "n_runs")
 
 
 def row(
@@ -75,7 +64,7 @@ def row(
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the rows as a table with the columns COLUMNS, in the order of the claims."""
-    table = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    table = pd.DataFrame(list(rows), columns=COLUMNS)
     return table.sort_values("claim", kind="stable", ignore_index=True)
 
 

@@ -19,20 +19,20 @@ from micro_paper.paper import verdicts
 from micro_paper.paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
 
 VERDICTS = (HOLDS, DOES_NOT, CANNOT_TELL)
-COLUMNS = {
-    "id": "number of the claim",
-    "section": "section of the paper",
-    "claim": "the claim, in our words",
-    "rule": "rule of judging, fixed beforehand",
-    "needs": "which data or backbone the claim is about",
-    "printed": "what the paper prints for it",
-    "source": "notebook, table and data sets that gave the evidence",
-    "ours": "our values with 95 % intervals, for micro unless it says micro_plus",
-    "n_runs": "runs behind the verdict on micro, the fewest of its parts; 0 = no evidence",
-    "why": "what decided the verdict on micro",
-    "verdict": "on micro: holds, does not, cannot tell",
-    "micro_plus_verdict": "the same on micro_plus",
-}
+COLUMNS = (
+    "id",
+    "section",
+    "claim",
+    "rule",
+    "needs",
+    "printed",
+    "source",
+    "ours",
+    "n_runs",
+    "why",
+    "verdict",
+    "micro_plus_verdict",
+)
 FILES = "table_00_evidence_*.csv"
 SOURCE_COLUMNS = ("file", "notebook", "backbone")  # what `gather` adds to `evidence.COLUMNS`
 
@@ -75,7 +75,7 @@ def judge(evidence_rows: pd.DataFrame, profile: str) -> pd.DataFrame:
     known = paper_values.claims()
     of_claim = dict(tuple(evidence_rows.groupby("claim")))
     lines = [claim | _line(of_claim.get(claim["id"]), claim["needs"], profile) for claim in known.to_dict("records")]
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def _line(rows: pd.DataFrame | None, needs: str, profile: str) -> dict[str, str | int]:

@@ -19,13 +19,6 @@ from micro_paper.paper import values as paper_values
 
 # The three attributes of table 9, by what their names hold.
 TABLE_9 = ("Creativity", "Storytelling", "Linguistic Creativity")
-TABLE_9_COLUMNS = {
-    "budget": "context-labelled pairs an attribute; 0 = no contexts (the single reward)",
-    "mean": "accuracy, mean over runs",
-    "paper": "accuracy that the paper prints (its own data and backbone)",
-    "paper_std": "its standard deviation over runs",
-    "note": "which attribute of the paper ours stands in for, and why a budget is left out",
-}
 
 
 def budget_curve(

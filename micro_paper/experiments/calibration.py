@@ -16,30 +16,11 @@ from micro_paper.experiments.runs import Fitted
 from micro_paper.experiments.worlds import World, load_world
 from micro_paper.methods.temperature import fit_temperature, scale
 from micro_paper.pairs import Pairs
-from micro_paper.report.columns import meanings
 
 Floats = NDArray[np.float64]
 Validation = Mapping[tuple[str, int], Pairs]  # by name and fold of the world
 BINS = 15  # of confidence in [1/2, 1], as in `metrics.ece`
 SCALED = {False: "as predicted", True: "scaled"}
-COLUMNS = {
-    "metric": "ece (share), brier (mean squared error) or nll (nats), over all test pairs, mean over runs",
-    "temperature": "fitted on validation pairs, median over runs; above 1 makes predictions less sure",
-    "before": "as predicted",
-    "before_low": "lower end of its 95 % interval over prompts",
-    "before_high": "upper end of its 95 % interval over prompts",
-    "after": "after temperature scaling",
-    "after_low": "lower end of its 95 % interval over prompts",
-    "after_high": "upper end of its 95 % interval over prompts",
-    "difference": "after less before, paired by prompt",
-    "low": "lower end of the 95 % interval over prompts",
-    "high": "upper end of the 95 % interval over prompts",
-    "n_pairs": "test pairs, those of all runs together",
-    "n_runs": "runs: run i has fold i (cyclic) and seed i",
-    "calibration": "as predicted, or scaled by the temperature",
-    "confidence": "mean max(p, 1 - p) of the pairs in the bin",
-    "value": "share of these pairs decided as labelled",
-}
 
 
 def complete_validation(worlds: Sequence[World], **options: Any) -> dict[tuple[str, int], Pairs]:
@@ -206,7 +187,6 @@ def entries(table: pd.DataFrame, curve: pd.DataFrame) -> list[dict[str, Any]]:
             "number": "00",
             "slug": slug,
             "caption": captions[slug],
-            "columns": meanings(frame, **COLUMNS),
             "display": display,
         }
         for slug, frame, display in (("calibration", table, table[keep]), ("reliability", curve, plain))

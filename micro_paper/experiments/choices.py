@@ -19,20 +19,6 @@ from micro_paper.paper.verdicts import judge_ordering
 ALL = "all choices"
 ONLY, WITHOUT = "only ", "without "  # of row names
 ADDED = {ONLY: "this choice alone, over micro", WITHOUT: "micro_plus over all but this choice"}
-COLUMNS = {
-    "choice": "what is chosen on validation pairs instead of taken from the paper's settings",
-    "compared": "with and without it: alone, over micro, or micro_plus over all other choices",
-    "accuracy": "accuracy with the choice less that without it, mean over attributes, paired",
-    "accuracy_low": "lower end of its 95 % interval over prompts",
-    "accuracy_high": "upper end of its 95 % interval over prompts",
-    "verdict": "does the choice raise accuracy: holds, does not, cannot tell",
-    "nll": "negative log-likelihood with it less that without it, nats; below 0 is better",
-    "nll_low": "lower end of its 95 % interval over prompts",
-    "nll_high": "upper end of its 95 % interval over prompts",
-    "n_runs": "runs, each with its own fold or seed",
-    "option": "what validation pairs kept",
-    "runs": "in how many runs",
-}
 
 
 def evaluate_choices(worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int) -> Evaluation:

@@ -95,14 +95,7 @@ def compare_splits(names: Sequence[str]) -> pd.DataFrame:
 
 
 OURS = ("bundled", "smoke-texts")  # pools whose texts were written for this project
-SAMPLE_COLUMNS = {
-    "dataset": "data set",
-    "attribute": "attribute of the label",
-    "context": "the criterion as stated",
-    "prompt": "what the user asks",
-    "chosen": "the preferred response",
-    "rejected": "the other one",
-}
+SAMPLE_COLUMNS = ("dataset", "attribute", "context", "prompt", "chosen", "rejected")
 
 
 def sample_page(names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
@@ -114,10 +107,8 @@ def sample_page(names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
         rows = data.load(name, "test")
         row = rows[int(np.random.default_rng(seed).integers(len(rows)))]
         prompt = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
-        lines.append(
-            {"dataset": name, "prompt": prompt} | {c: row[c] for c in list(SAMPLE_COLUMNS)[1:] if c != "prompt"}
-        )
-    return pd.DataFrame(lines, columns=list(SAMPLE_COLUMNS))
+        lines.append({"dataset": name, "prompt": prompt} | {c: row[c] for c in SAMPLE_COLUMNS[1:] if c != "prompt"})
+    return pd.DataFrame(lines, columns=SAMPLE_COLUMNS)
 
 
 def store_reports(names: Sequence[str], features: FeatureSettings | None, *, progress: bool = False) -> pd.DataFrame:

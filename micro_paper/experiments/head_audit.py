@@ -16,7 +16,6 @@ from micro_paper.experiments.runs import Fitted, Run
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.metrics import MACRO
-from micro_paper.report.columns import meanings
 
 TRAINED, PLANTED = "as trained", "one head reversed"
 THRESHOLDS = (0.8, 0.9, 0.95)
@@ -38,25 +37,6 @@ EFFECT = ["dataset", "method", "heads", "attribute", "before", "after", "differe
 EFFECT += ["n_pairs", "n_prompts", "n_runs", "runs_masked", "heads_masked"]
 MERGED = ["dataset", "method", "threshold", "correlation", "heads_before", "heads_left", "runs_merged"]
 MERGED += ["attribute", "before", "after", "difference", "low", "high", "n_pairs", "n_prompts", "n_runs"]
-COLUMNS = {
-    "heads": "as trained; or one head reversed: the sign of the best safety head turned, a planted fault (a control)",
-    "value": "share of validation safety pairs on which the head prefers the chosen side",
-    "weight": "mean stage-1 router weight of the head on these pairs",
-    "masked": "whether the head prefers the rejected side (upper end below 0.5), so that its weight is set to 0",
-    "before": "accuracy on test pairs before, after stage 2",
-    "after": "accuracy on test pairs after the heads were masked or merged",
-    "difference": "after less before, paired by prompt; with masking, over the runs in which a head was masked",
-    "n_pairs": "pairs (test pairs of all runs that count)",
-    "n_prompts": "prompts (bootstrap groups)",
-    "n_runs": "runs: run i has fold i (cyclic) and seed i",
-    "runs_masked": "runs in which a head was masked",
-    "heads_masked": "masked heads, all runs together",
-    "threshold": "heads of which every two correlate above it on validation pairs are merged",
-    "correlation": "largest correlation of two heads' margins on validation pairs, mean over runs",
-    "heads_before": "number of heads K",
-    "heads_left": "heads after merging, mean over runs",
-    "runs_merged": "runs in which at least two heads were merged",
-}
 
 
 def safety_audit(
@@ -211,12 +191,10 @@ def merging_table(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _entry(frame: pd.DataFrame, slug: str, caption: str, display: pd.DataFrame) -> dict[str, Any]:
-    columns = meanings(frame, **COLUMNS)
     return {
         "frame": frame,
         "number": "00",
         "slug": slug,
         "caption": caption,
-        "columns": columns,
         "display": display,
     }

@@ -16,23 +16,23 @@ from micro_paper.metrics import MACRO
 
 Floats = NDArray[np.float64]
 RESTS = ("pairs", "prompts")
-COLUMNS = {
-    "dataset": "data set",
-    "method": "row",
-    "supervision": "what the row sees beyond the texts",
-    "attribute": f"attribute, or {MACRO!r}: the mean over attributes",
-    "value": "accuracy on the pairs that are not among the labelled ones",
-    "low": "lower end of its 95 % interval, over prompts",
-    "high": "upper end of its 95 % interval, over prompts",
-    "reference": "row that it is compared with",
-    "difference": "value less the reference's, on the same pairs",
-    "difference_low": "lower end of its 95 % interval",
-    "difference_high": "upper end of its 95 % interval",
-    "p_value": "two-sided, of no difference",
-    "n_pairs": "test pairs",
-    "n_prompts": "test prompts",
-    "n_runs": "runs (folds x seeds) averaged over",
-}
+COLUMNS = (
+    "dataset",
+    "method",
+    "supervision",
+    "attribute",
+    "value",
+    "low",
+    "high",
+    "reference",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "p_value",
+    "n_pairs",
+    "n_prompts",
+    "n_runs",
+)
 
 
 def few_shot_rest(
@@ -233,4 +233,4 @@ def compare_on_rest(
             count = {"n_pairs": len(own[at]), "n_prompts": accuracy.n_groups}
             runs = values[name].shape[1] * evaluation.pairs.loc[judged, "fold"].nunique()
             lines.append(line | gap | count | {"n_runs": runs})
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    return pd.DataFrame(lines, columns=COLUMNS)

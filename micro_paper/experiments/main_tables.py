@@ -8,12 +8,9 @@ import pandas as pd
 
 from micro_paper.experiments.bag_of_words import bag_of_words
 from micro_paper.experiments.evaluation import Evaluation, evaluate, merge
-from micro_paper.experiments.hyre_protocol import COLUMNS as REST_COLUMNS
 from micro_paper.experiments.hyre_protocol import compare_on_rest
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
-
-__all__ = ["REST_COLUMNS", "evaluate_rows", "on_rest"]
 
 # Every fold and seed.
 HEADLINE = (
@@ -88,7 +85,7 @@ def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_
     """Return rows judged on what is left after `shots` labelled test pairs an attribute, HyRe's protocol.
 
     `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
-    and `pca_hyre` the principal directions. Columns: `few_shot.COLUMNS`.
+    and `pca_hyre` the principal directions. Columns: `hyre_protocol.COLUMNS`.
     """
     rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot"]
     return compare_on_rest(

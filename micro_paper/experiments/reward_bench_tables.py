@@ -15,7 +15,6 @@ from micro_paper.experiments.bench_runs import Bench
 from micro_paper.experiments.evaluation import Evaluation
 from micro_paper.metrics import MACRO
 from micro_paper.paper import values as paper_values
-from micro_paper.report.columns import meanings
 
 PAPER_ROWS = {"micro": "MiCRo", "single": "Single Reward (3B)"}  # of table 10
 STANDS_FOR = {
@@ -33,17 +32,6 @@ NOT_APPLICABLE = (
     "open has stand-ins for RewardBench and human harmlessness pairs, the profile paper has the originals."
 )
 CHAT_OF_LLMBAR = ("mt-bench", "faireval", "llmeval2")  # stored beside LLMBar, chat in RewardBench's sense
-COLUMNS = {
-    "section": "section of RewardBench; average = mean of the sections",
-    "subset": "subset",
-    "stands_for": "what the subset stands for in RewardBench",
-    "weight": "share of the subset in its section",
-    "value": "share of pairs decided as labelled, mean over runs",
-    "paper": "the paper's table 10 (its own data and backbone)",
-    "difference": "score of the reference less that of the method, paired",
-    "p_holm": "p adjusted over the sections of one method (Holm); the average stands alone",
-    "n_runs": "runs: run i has fold i (cyclic) and seed i",
-}
 
 
 def _decided(result: Evaluation) -> dict[str, np.ndarray]:
@@ -200,12 +188,10 @@ def tables(result: Evaluation | None, bench: Bench | None, *, seed: int, n_boots
 
 
 def _entry(frame: pd.DataFrame, number: str, slug: str, caption: str, display: pd.DataFrame) -> dict[str, Any]:
-    columns = meanings(frame, **COLUMNS)
     return {
         "frame": frame,
         "number": number,
         "slug": slug,
         "caption": caption,
-        "columns": columns,
         "display": display,
     }

@@ -36,34 +36,6 @@ from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
 SELECTIONS = ("test (oracle)", "validation")
 # Switches on one stage 1, the default's choice first; prediction, which shares the default's stage 2, stands first.
 SWITCHES = {"prediction": PREDICTIONS, "prior": PRIORS, "refresh": REFRESH, "objective": OBJECTIVES}
-COLUMNS = {
-    "heads": "number of heads K",
-    "mean": "mean over runs",
-    "std": "standard deviation over runs",
-    "n_runs": "runs (each with its own fold and seed)",
-    "run": "number of the run",
-    "alpha": "weight of the uniformity penalty, Eq. 4",
-    "tau": "temperature of Eq. 5, nats",
-    "entropy": "mean entropy of the stage-1 router's weights on test prompts, as a share of log K",
-    "largest_share": "largest mean weight of one head over test prompts, stage 1",
-    "top_weight": "mean over test prompts of the largest weight, stage 1",
-    "validation_nll": "mean negative log-likelihood of validation pairs, stage 1, nats",
-    "test_nll": "mean negative log-likelihood of test pairs, stage 1, nats",
-    "validation_accuracy": "mean accuracy over attributes on validation pairs, stage 1",
-    "test_accuracy": "mean accuracy over attributes on test pairs, stage 1",
-    "accuracy": "mean accuracy over attributes on test pairs",
-    "nll": "mean negative log-likelihood of test pairs, nats",
-    "target_entropy": "mean entropy of the first epoch's targets (Eq. 5), as a share of log K",
-    "refresh": "omega is recomputed at the start of each epoch, or for each batch",
-    "repeat": "number of the stage-2 training: other order of the minibatches, all else equal",
-    "redundant": "heads whose margins on validation pairs correlate above .9 with an earlier head's",
-    "share_of_heads": "redundant heads as a share of all",
-    "share_of_weight": "mean router weight of all redundant heads together, on test pairs",
-    "best_head": "accuracy of the best heads (chosen on validation), mean over attributes",
-    "best_head_kept": "the same without the redundant heads",
-    "switch": "what is changed",
-    "choice": "to what; the first of a switch is the default",
-}
 
 
 @dataclass(frozen=True)
@@ -345,10 +317,3 @@ def paired(found: Sweep, first: tuple, second: tuple, *, rng: np.random.Generato
     """Return the mean accuracy over attributes of cell `first` of `found.decided` less that of `second`, by prompt."""
     cells = (found.decided[first], found.decided[second])
     return intervals.paired_bootstrap_macro(*cells, found.prompts, found.attributes, rng=rng, n=n)
-
-
-SWITCH_COLUMNS = {
-    "difference": "accuracy of the choice less that of the switch's default, paired",
-    "low": "lower end of its 95 % interval over prompts",
-    "high": "upper end of its 95 % interval over prompts",
-}

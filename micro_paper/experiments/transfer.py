@@ -140,14 +140,3 @@ def between(
     if not parts:
         raise InputError("the evaluations have no row in common")
     return pd.concat(parts, ignore_index=True)
-
-
-COLUMNS = {
-    "fold": "which fifth of the prompts is tested on",
-    "part": "train, validation: of the heads; contexts: where the pairs of stage 2 are drawn from; test",
-    "pairs": "pairs",
-    "prompts": "distinct prompts",
-    "also_tested": "prompts of this part that are test prompts too",
-    "paper_row_mean": "mean of the attributes that the paper prints in that row",
-    "features": "backbone and layers that the features are taken from",
-}

@@ -15,7 +15,7 @@ from micro_paper.paper.audit_counts import AVERAGE, ROW, Fits
 from micro_paper.paper.audit_errors import EXCEEDS, LOWER, PAIRING, WITHIN
 
 Line = tuple[str, str, str]
-MEANINGS = {"about": "part of the audit", "finding": "what the numbers say", "consequence": "what follows for a reader"}
+COLUMNS = ("about", "finding", "consequence")
 
 
 def _list(values: Iterable) -> str:
@@ -248,7 +248,7 @@ def conclusions(
     dimensions: pd.DataFrame,
     selection: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return findings and consequences (columns MEANINGS) in the order of the audit.
+    """Return findings and consequences (columns COLUMNS) in the order of the audit.
 
     Args:
         cells, scalars: from `paper_values`. The others: from the functions of their names in `paper_audit`,
@@ -270,4 +270,4 @@ def conclusions(
         *_gains(gains, dimensions),
         *_selection(selection),
     ]
-    return pd.DataFrame(lines, columns=list(MEANINGS))
+    return pd.DataFrame(lines, columns=COLUMNS)

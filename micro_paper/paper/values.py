@@ -12,7 +12,7 @@ from micro_paper.errors import InputError
 
 
 def _read(name: str, **options) -> pd.DataFrame:
-    text = (files(__name__) / name).read_text(encoding="utf-8")
+    text = (files("micro_paper.paper") / name).read_text(encoding="utf-8")
     return pd.read_csv(StringIO(text), keep_default_na=False, na_values={"accuracy": [""], "std": [""]}, **options)
 
 

@@ -1,8 +1,11 @@
-"""What every column of a table means: the one glossary."""
+"""What every column of every table means: the one glossary, by table where a name means several things."""
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from micro_paper.errors import InputError, suggest
 
 COLUMNS = {
     "dataset": "data set of the test pairs",
@@ -34,12 +37,396 @@ COLUMNS = {
     "minus_high": "upper end of its 95 % interval over prompts",
     "paper_minus_row": "the same difference from the paper's printed averages",
     "verdict": "does 'MiCRo exceeds this row' hold here: holds, does not, cannot tell",
-    "prompt": "number of the prompt in the figure",
-    "weight": "stage-1 router weight of the head",
 }
+"""What a column means unless its table says otherwise."""
+
+OF_TABLES = {
+    # Theory (notebook 01)
+    "00_theory_*": {
+        "term": "what is paid; cross_entropy is the sum of the others",
+        "nats": "average over prompts and pairs, nats",
+        "pairing": "how the two responses are drawn",
+        "quantity": "bound or true value",
+        "case": "population",
+        "removed_by": "what removes the part",
+        "variable": "what varies",
+        "value": "its value",
+        "mean": "mean over draws (nats; accuracy and entropies: 0 to 1)",
+        "low": "lower end of the 95 % interval",
+        "high": "upper end of the 95 % interval",
+        "repeats": "draws",
+        "model": "model",
+        "pairs": "number of pairs",
+        "metric": "nll (nats) or accuracy",
+        "tie_breaker": "what there is to tell the heads apart",
+        "zero_head": "NLL a pair of one zero head, nats",
+        "opposed_heads": "NLL a pair of two opposed heads, nats",
+        "gain": "zero_head - opposed_heads, nats",
+        "dataset": "data set",
+        "grouping": "stated answers that make the groups",
+        "kind": "stated groups, or the same groups dealt at random",
+        "people": "number of people",
+        "groups": "number of groups",
+        "classes": "number of latent classes",
+        "nll": "NLL of the second half of held-out people's choices, nats",
+        "accuracy": "accuracy on the same",
+        "nll_difference": "NLL less that of one model for all, nats",
+        "accuracy_difference": "accuracy less that of one model for all",
+        "adjusted_rand": "adjusted Rand index of classes and stated groups (0 = chance, 1 = the same)",
+        "chance": "its 97.5 % point when the stated groups are shuffled",
+        "scale": "nats of reward a rating point",
+        "sequence": "how the losses come",
+        "rounds": "T",
+        "learner": "who plays",
+        "bound": "sqrt(T ln K / 2)",
+        "tau": "temperature of Eq. 5, nats",
+        "nll_pooled": "nll of one model for all",
+        "nll_grouped": "nll of a model a group",
+        "nll_low": "lower end of the 95 % interval of nll_difference, over people",
+        "nll_high": "upper end",
+        "accuracy_pooled": "accuracy of one model for all",
+        "accuracy_grouped": "accuracy of a model a group",
+        "accuracy_low": "lower end of the 95 % interval of accuracy_difference, over people",
+        "accuracy_high": "upper end",
+    },
+    # Data and features (02, 03)
+    "00_sample 00_encoded 05_counts 05b_leakage 05c_length 06_contexts": {
+        "dataset": "data set",
+    },
+    "00_sample": {
+        "attribute": "attribute of the label",
+        "context": "the criterion as stated",
+        "prompt": "what the user asks",
+        "chosen": "the preferred response",
+        "rejected": "the other one",
+    },
+    "05_counts": {
+        "fold": "rotation of the prompts",
+        "split": "train, validation or test",
+        "attribute": "of the label; all = every pair once an attribute",
+        "pairs": "labelled pairs",
+        "prompts": "distinct prompts",
+        "unanimous": "pairs that every attribute decides alike (left out of training)",
+    },
+    "05b_leakage": {
+        "rule": "how the test pairs are chosen",
+        "test_prompts": "distinct test prompts",
+        "shared_prompts": "of these, also in training",
+        "test_pairs": "labelled test pairs",
+        "shared_pairs": "of these, the same two responses are also compared in training, under any attribute",
+    },
+    "05c_length": {
+        "attribute": "attribute; all = every pair",
+        "pairs": "labelled pairs",
+        "longer_wins": "share won by the longer response, in words; ties one half",
+    },
+    "06_contexts": {
+        "attribute": "attribute",
+        "criterion": "the sentence that states it",
+    },
+    "00_encoded": {
+        "items": "distinct texts: responses, prompts, prompts with criterion",
+        "tokens": "tokens that were encoded",
+        "truncated": "texts that were cut to the largest length",
+    },
+    # Stage 1 and stage 2 (04, 05)
+    "03b_router_information": {
+        "fold": "rotation",
+        "seed": "seed",
+        "entropy": "mean entropy of the weights, share of log K",
+        "information": "information of the weights about the prompt, nats",
+    },
+    "03d_hyre_protocol": {
+        "dataset": "data set",
+        "method": "row",
+        "supervision": "what the row sees beyond the texts",
+        "attribute": "attribute, or 'average': the mean over attributes",
+        "value": "accuracy on the pairs that are not among the labelled ones",
+        "low": "lower end of its 95 % interval, over prompts",
+        "high": "upper end of its 95 % interval, over prompts",
+        "reference": "row that it is compared with",
+        "difference": "value less the reference's, on the same pairs",
+        "difference_low": "lower end of its 95 % interval",
+        "difference_high": "upper end of its 95 % interval",
+        "p_value": "two-sided, of no difference",
+        "n_prompts": "test prompts",
+        "n_runs": "runs (folds x seeds) averaged over",
+    },
+    "predictions": {
+        "profile": "profile",
+        "dataset": "data set of the pair",
+        "method": "row name of the method",
+        "fold": "which fifth of the prompts is the test set",
+        "seed": "seed of the run",
+        "pair_id": "the pair",
+        "prompt_id": "its prompt",
+        "attribute": "its attribute",
+        "p": "predicted probability that the chosen response beats the rejected one",
+    },
+    # Sweeps and choices (06)
+    "00_alpha 00_tau 00_budget 00_heads_* 00_redundancy 00_refresh 00_switches 09_three_attributes": {
+        "heads": "number of heads K",
+        "mean": "mean over runs",
+        "std": "standard deviation over runs",
+        "n_runs": "runs (each with its own fold and seed)",
+        "run": "number of the run",
+        "alpha": "weight of the uniformity penalty, Eq. 4",
+        "tau": "temperature of Eq. 5, nats",
+        "entropy": "mean entropy of the stage-1 router's weights on test prompts, as a share of log K",
+        "largest_share": "largest mean weight of one head over test prompts, stage 1",
+        "top_weight": "mean over test prompts of the largest weight, stage 1",
+        "validation_nll": "mean negative log-likelihood of validation pairs, stage 1, nats",
+        "test_nll": "mean negative log-likelihood of test pairs, stage 1, nats",
+        "validation_accuracy": "mean accuracy over attributes on validation pairs, stage 1",
+        "test_accuracy": "mean accuracy over attributes on test pairs, stage 1",
+        "accuracy": "mean accuracy over attributes on test pairs",
+        "nll": "mean negative log-likelihood of test pairs, nats",
+        "target_entropy": "mean entropy of the first epoch's targets (Eq. 5), as a share of log K",
+        "refresh": "omega is recomputed at the start of each epoch, or for each batch",
+        "repeat": "number of the stage-2 training: other order of the minibatches, all else equal",
+        "redundant": "heads whose margins on validation pairs correlate above .9 with an earlier head's",
+        "share_of_heads": "redundant heads as a share of all",
+        "share_of_weight": "mean router weight of all redundant heads together, on test pairs",
+        "best_head": "accuracy of the best heads (chosen on validation), mean over attributes",
+        "best_head_kept": "the same without the redundant heads",
+        "switch": "what is changed",
+        "choice": "to what; the first of a switch is the default",
+    },
+    "00_switches": {
+        "difference": "accuracy of the choice less that of the switch's default, paired",
+        "low": "lower end of its 95 % interval over prompts",
+        "high": "upper end of its 95 % interval over prompts",
+    },
+    "09_three_attributes": {
+        "budget": "context-labelled pairs an attribute; 0 = no contexts (the single reward)",
+        "mean": "accuracy, mean over runs",
+        "paper": "accuracy that the paper prints (its own data and backbone)",
+        "paper_std": "its standard deviation over runs",
+        "note": "which attribute of the paper ours stands in for, and why a budget is left out",
+    },
+    "00_budget_runs": {
+        "value": "mean accuracy over attributes",
+    },
+    "00_choices*": {
+        "choice": "what is chosen on validation pairs instead of taken from the paper's settings",
+        "compared": "with and without it: alone, over micro, or micro_plus over all other choices",
+        "accuracy": "accuracy with the choice less that without it, mean over attributes, paired",
+        "accuracy_low": "lower end of its 95 % interval over prompts",
+        "accuracy_high": "upper end of its 95 % interval over prompts",
+        "verdict": "does the choice raise accuracy: holds, does not, cannot tell",
+        "nll": "negative log-likelihood with it less that without it, nats; below 0 is better",
+        "nll_low": "lower end of its 95 % interval over prompts",
+        "nll_high": "upper end of its 95 % interval over prompts",
+        "n_runs": "runs, each with its own fold or seed",
+        "option": "what validation pairs kept",
+        "runs": "in how many runs",
+    },
+    # Transfer and the larger backbone (07, 09)
+    "04c_* 04d_* 11* 12*": {
+        "fold": "which fifth of the prompts is tested on",
+        "part": "train, validation: of the heads; contexts: where the pairs of stage 2 are drawn from; test",
+        "pairs": "pairs",
+        "prompts": "distinct prompts",
+        "also_tested": "prompts of this part that are test prompts too",
+        "paper_row_mean": "mean of the attributes that the paper prints in that row",
+        "features": "backbone and layers that the features are taken from",
+    },
+    "04f_transfer_cost": {
+        "source": "trained on",
+        "difference": "accuracy trained on the source less trained on the target, paired",
+    },
+    "11b_deeper_gain": {
+        "difference": "accuracy with the deeper features less that with the default ones, paired",
+    },
+    "11c_deeper_beside_paper": {
+        "table": "the paper's table",
+    },
+    # RewardBench, head audits, calibration (08)
+    "10*": {
+        "section": "section of RewardBench; average = mean of the sections",
+        "subset": "subset",
+        "stands_for": "what the subset stands for in RewardBench",
+        "weight": "share of the subset in its section",
+        "value": "share of pairs decided as labelled, mean over runs",
+        "paper": "the paper's table 10 (its own data and backbone)",
+        "difference": "score of the reference less that of the method, paired",
+        "p_holm": "p adjusted over the sections of one method (Holm); the average stands alone",
+        "n_runs": "runs: run i has fold i (cyclic) and seed i",
+    },
+    "00_safety_* 00_merging": {
+        "heads": "as trained; or one head reversed: the sign of the best safety head turned, a planted fault "
+        "(a control)",
+        "value": "share of validation safety pairs on which the head prefers the chosen side",
+        "weight": "mean stage-1 router weight of the head on these pairs",
+        "masked": "whether the head prefers the rejected side (upper end below 0.5), so that its weight is set to 0",
+        "before": "accuracy on test pairs before, after stage 2",
+        "after": "accuracy on test pairs after the heads were masked or merged",
+        "difference": "after less before, paired by prompt; with masking, over the runs in which a head was masked",
+        "n_pairs": "pairs (test pairs of all runs that count)",
+        "n_prompts": "prompts (bootstrap groups)",
+        "n_runs": "runs: run i has fold i (cyclic) and seed i",
+        "runs_masked": "runs in which a head was masked",
+        "heads_masked": "masked heads, all runs together",
+        "threshold": "heads of which every two correlate above it on validation pairs are merged",
+        "correlation": "largest correlation of two heads' margins on validation pairs, mean over runs",
+        "heads_before": "number of heads K",
+        "heads_left": "heads after merging, mean over runs",
+        "runs_merged": "runs in which at least two heads were merged",
+    },
+    "00_calibration 00_reliability": {
+        "metric": "ece (share), brier (mean squared error) or nll (nats), over all test pairs, mean over runs",
+        "temperature": "fitted on validation pairs, median over runs; above 1 makes predictions less sure",
+        "before": "as predicted",
+        "before_low": "lower end of its 95 % interval over prompts",
+        "before_high": "upper end of its 95 % interval over prompts",
+        "after": "after temperature scaling",
+        "after_low": "lower end of its 95 % interval over prompts",
+        "after_high": "upper end of its 95 % interval over prompts",
+        "difference": "after less before, paired by prompt",
+        "low": "lower end of the 95 % interval over prompts",
+        "high": "upper end of the 95 % interval over prompts",
+        "n_pairs": "test pairs, those of all runs together",
+        "n_runs": "runs: run i has fold i (cyclic) and seed i",
+        "calibration": "as predicted, or scaled by the temperature",
+        "confidence": "mean max(p, 1 - p) of the pairs in the bin",
+        "value": "share of these pairs decided as labelled",
+    },
+    # The paper's printed numbers (10)
+    "01_methods": {
+        "method": "name in the paper",
+        "row": "name among our methods",
+        "binary_labels_only": "trained without ratings of single attributes",
+        "context_conditioning": "weights depend on a stated context",
+        "objective": "loss of the heads",
+        "weight_learning": "how the heads are weighted",
+        "special": "what sets it apart",
+    },
+    "00_audit_*": {
+        "table": "the paper's table",
+        "train": "training data",
+        "test": "test data, as the table names it",
+        "method": "row of the table",
+        "other": "row that it is compared with",
+        "other_table": "table of that row",
+        "other_train": "training data of that row",
+        "attribute": "attribute; Average: the mean over attributes",
+        "accuracy": "printed accuracy (of an average: mean of its row), share of pairs",
+        "cells": "cells of the row (or that two rows have in common)",
+        "printed": "printed value",
+        "mean": "mean of the row's cells",
+        "gap": "printed value less the recomputed one",
+        "beyond_rounding": "whether rounding to the printed digits cannot explain the gap",
+        "place_printed": "place in its table and training set by the printed average, 1 is best",
+        "place_mean": "place by the mean of the cells",
+        "set": "test set",
+        "group": "rows of a test set that share numbers of pairs; empty: not identified",
+        "n": "fitted number of test pairs (not identified: the smallest that fits)",
+        "values": "distinct printed values of the column",
+        "fitting": "how many of them are k / n",
+        "chance": "probability that as many would fit or agree by chance, corrected for what was tried",
+        "smallest_n": "smallest number of pairs that all single-run values fit, those aside that do not fit n",
+        "test_pairs": "test pairs by table 5",
+        "tables": "tables most of whose rows belong to the group",
+        "left_out": "pairs an attribute that the row was not scored on",
+        "runs": "runs that the row is the mean of",
+        "form": "form of the row's cells",
+        "pairs": "pairs (times runs) behind the row's form",
+        "nearest": "nearest k / pairs",
+        "truncated": "whether cutting off instead of rounding explains the cell",
+        "other_n": "smallest number of pairs, from 20, that the cell fits",
+        "kind": "same row (repeated), same training data, other training data, or single heads (any head of a table)",
+        "equal": "equal cells",
+        "longest_run": "longest run of neighbouring equal cells",
+        "elsewhere": "share of equal cells in all other couples of that kind and test set",
+        "next_most": "most equal cells among these",
+        "distance": "mean absolute difference from the rows beside it with the same supervision",
+        "other_distance": "the same for the other row",
+        "differing": "the unequal cells",
+        "error": "binomial standard error (of a difference: independent samples)",
+        "difference": "accuracy of the row less that of the other",
+        "smallest_error": "standard error if the rows were paired as well as possible",
+        "ratio": "difference in standard errors",
+        "largest_ratio": "difference in smallest standard errors",
+        "verdict": "by two standard errors; of a best head: above, equal to or below the cell",
+        "id": "id in printed_scalars.csv",
+        "place": "where the paper says it",
+        "quantity": "what is printed",
+        "dataset": "data set",
+        "against": "row compared with, or labelled contexts an attribute",
+        "unit": "unit of the values",
+        "recomputed": "value by the tables; empty: no table holds it",
+        "source": "rows that it is recomputed from",
+        "follows": "whether the printed value follows from the tables within rounding",
+        "in_errors": "gap in standard errors of the average",
+        "nearest_value": "gain over the row that comes nearest to the printed gain, percent",
+        "best": "accuracy of the best head, chosen on the test pairs",
+        "margin": "best head less the cell",
+        "heads": "number of heads K chosen from",
+        "single": "accuracy of the single reward",
+        "gain": "best head less single reward",
+        "chance_gain": "expected gain of the best of K independent heads as good as the single reward",
+        "chance_gain_shared": "the same for heads that agree on half of the pairs",
+        "optimism": "expected excess of the chosen head over its true accuracy, if the printed heads were the truth",
+    },
+    "00_audit_forms": {
+        "fitting": "cells that are of the form",
+    },
+    "00_audit_gains": {
+        "nearest": "row whose gain comes nearest to the printed one",
+    },
+    "00_audit_conclusions": {
+        "about": "part of the audit",
+        "finding": "what the numbers say",
+        "consequence": "what follows for a reader",
+    },
+    # Claims (01, 04 to 09; 11)
+    "00_evidence_*": {
+        "claim": "id of the claim",
+        "method": "whose evidence: micro, micro_plus, or any (both)",
+        "dataset": "data set, or population of the simulation",
+        "part": "what is compared or measured",
+        "kind": "rule: identity, ordering, up, down or flat (one step or slope of a trend), equivalence, value",
+        "value": "our value: gap of an identity, difference, slope, or the value itself",
+        "low": "lower end of its 95 % interval",
+        "high": "upper end of its 95 % interval",
+        "printed": "the paper's value, where the rule is value",
+        "n_runs": "runs behind it",
+    },
+    "claims 00_claims": {
+        "id": "number of the claim",
+        "section": "section of the paper",
+        "claim": "the claim, in our words",
+        "rule": "rule of judging, fixed beforehand",
+        "needs": "which data or backbone the claim is about",
+        "printed": "what the paper prints for it",
+        "source": "notebook, table and data sets that gave the evidence",
+        "ours": "our values with 95 % intervals, for micro unless it says micro_plus",
+        "n_runs": "runs behind the verdict on micro, the fewest of its parts; 0 = no evidence",
+        "why": "what decided the verdict on micro",
+        "verdict": "on micro: holds, does not, cannot tell",
+        "micro_plus_verdict": "the same on micro_plus",
+    },
+}
+"""What columns mean in some tables, by number and slug; `*` stands for any rest, and the later of two wins."""
 
 
-def meanings(frame: pd.DataFrame, **own: str) -> dict[str, str]:
-    """Return the meaning of each column of `frame`, for `Artifacts.table`; `own` adds or replaces some."""
-    known = COLUMNS | own
-    return {column: known[column] for column in frame.columns}
+def meanings(table: str, columns: Iterable[str]) -> dict[str, str]:
+    """Return the meaning, with its unit, of each column of a table.
+
+    Args:
+        table: number and slug as in the file's name (`02c_beside_paper`), or the name of a frame (`claims`).
+
+    Raises:
+        InputError: a column has no meaning there; the message names both and where to add it.
+    """
+    known = dict(COLUMNS)
+    for names, own in OF_TABLES.items():
+        if any(fnmatchcase(table, name) for name in names.split()):
+            known |= own
+    columns = list(columns)
+    if unknown := [column for column in columns if column not in known]:
+        raise InputError(
+            f"column {unknown[0]!r} of table {table} has no meaning: add it to OF_TABLES in "
+            f"micro_paper/report/columns.py.{suggest(unknown[0], known)}"
+        )
+    return {column: known[column] for column in columns}

@@ -113,6 +113,16 @@ def markdown(shown: pd.DataFrame) -> str:
     return "\n".join([line([clean(c) for c in shown.columns]), line(rule), *rows]) + "\n"
 
 
+def read_markdown(table: str) -> pd.DataFrame:
+    """Return the frame of strings that `markdown` wrote as `table`."""
+
+    def cells(line: str) -> list[str]:
+        return [cell.replace("\\|", "|") for cell in line[2:-2].split(" | ")]
+
+    head, _, *rows = table.splitlines()
+    return pd.DataFrame([cells(row) for row in rows], columns=cells(head), dtype=object)
+
+
 def latex(shown: pd.DataFrame, caption: str, label: str) -> str:
     """Return a frame of strings as a LaTeX table; it needs the package booktabs."""
 

@@ -1,6 +1,6 @@
 """The one door through which tables, figures and predictions leave a notebook.
 
-A notebook writes to `build/PROFILE/` and its lines of the manifest beside; `publish` moves a whole profile,
+A notebook writes to `build/PROFILE/` and its line of the manifest beside; `publish` moves a whole profile,
 and nothing less, to `results/PROFILE/` and `figures/PROFILE/`. Every file names its producer there, by
 content hashes of code, notebook, inputs and parameters. Nothing that changes from run to run (date, host,
 versions) is published.
@@ -19,16 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from micro_paper.errors import InputError, suggest
+from micro_paper.errors import InputError
 from micro_paper.files import sha256, write_atomic
 from micro_paper.paths import project_root
 from micro_paper.report import formatting
+from micro_paper.report.columns import meanings
 from micro_paper.workflow.manifest import (
     PREDICTIONS_LIMIT,
     check_profile,
+    files_of,
     json_hash,
     notebook_hash,
     notebook_path,
+    published_parameters,
     read_lines,
     stem,
     to_lines,
@@ -40,19 +43,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Artifacts", "committed", "committed_figure", "publish", "stale", "verify"]
-
-PREDICTION_COLUMNS = {
-    "profile": "profile",
-    "dataset": "data set of the pair",
-    "method": "row name of the method",
-    "split": "split of the data",
-    "fold": "which fifth of the prompts is the test set",
-    "seed": "seed of the run",
-    "pair_id": "the pair",
-    "prompt_id": "its prompt",
-    "attribute": "its attribute",
-    "p": "predicted probability that the chosen response beats the rejected one",
-}
 
 
 class Artifacts:
@@ -88,10 +78,7 @@ class Artifacts:
         self.profile = profile
         path = notebook_path(self.root, notebook)
         self.notebook = path.stem
-        try:
-            plain = json.loads(json.dumps(dict(parameters), sort_keys=True, allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"parameters must be plain numbers, strings, lists and None: {error}") from error
+        plain = published_parameters(parameters)
         self._origin = {
             "notebook": path.relative_to(self.root).as_posix(),
             "profile": profile,
@@ -107,9 +94,8 @@ class Artifacts:
         folder = self.build / "manifest"
         self._final = folder / f"{self.notebook}.jsonl"
         self._partial = folder / f"{self.notebook}.partial.jsonl"
-        known = {e["file"]: e for p in (self._final, self._partial) for e in read_lines(p)}
-        self._earlier = set(known)
-        write_atomic(self._partial, to_lines(list(known.values())))  # remembers what a crash would leave behind
+        self._earlier = {e["file"] for p in (self._final, self._partial) for e in files_of(read_lines(p))}
+        write_atomic(self._partial, self._line([{"file": f} for f in self._earlier]))  # what a crash would leave behind
         self._final.unlink(missing_ok=True)
 
     @property
@@ -123,37 +109,38 @@ class Artifacts:
         number: int | str,
         slug: str,
         caption: str,
-        columns: Mapping[str, str],
         formats: Mapping[str, str | Callable[[Any], str]] | None = None,
         *,
         pivot: tuple[formatting.Keys, formatting.Keys, str] | None = None,
         display: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
-        """Write `table_NN_slug` as CSV (tidy) and as Markdown and LaTeX (formatted); return what is shown.
+        """Write `table_NN_slug` as CSV (tidy) and as Markdown (formatted); return what is shown.
 
         Args:
-            frame: tidy and long; its index is not written. columns: meaning of every column of `frame`, with
-            its unit. formats: for a column, a format specification such as ".2f" or a function; floats are
-            ".3f" otherwise. pivot: (index, columns, value) of `frame` for the formatted form, in order of
-            appearance. display: a ready frame for the formatted form, in place of `pivot`.
+            frame: tidy and long; its index is not written, the meanings of its columns are those of `report.columns`.
+            formats: for a column, a format specification such as ".2f" or a function; floats are ".3f" otherwise.
+            pivot: (index, columns, value) of `frame` for the formatted form, in order of appearance.
+            display: a ready frame for the formatted form, in place of `pivot`.
 
         Raises:
-            InputError: a column has no meaning or a meaning no column, or the pivot's cells are not unique.
+            InputError: a column has no meaning, or the pivot's cells are not unique.
         """
         name = stem("table", number, slug)
-        self._check_columns(frame, columns)
+        columns = meanings(name.removeprefix("table_"), frame.columns)
         shown = formatting.display_frame(frame, formats, pivot, display)
         text = f"{caption}\n\n{formatting.markdown(shown)}"
-        tex = formatting.latex(shown, caption, f"tab:{name}")
         self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
         self._write(f"results/{name}.md", text.encode(), caption, {})
-        self._write(f"results/{name}.tex", tex.encode(), caption, {})
         return shown
 
-    def frame(self, frame: pd.DataFrame, name: str, caption: str, columns: Mapping[str, str]) -> None:
-        """Write another tidy frame as `NAME.csv`, for instance claims."""
+    def frame(self, frame: pd.DataFrame, name: str, caption: str) -> None:
+        """Write another tidy frame as `NAME.csv`, for instance claims.
+
+        Raises:
+            InputError: a column has no meaning in `report.columns`.
+        """
         stem("table", 0, name)
-        self._check_columns(frame, columns)
+        columns = meanings(name, frame.columns)
         self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
 
     def figure(self, figure: Figure, number: int | str, slug: str, caption: str) -> Figure:
@@ -177,16 +164,15 @@ class Artifacts:
         frame: pd.DataFrame,
         name: str = "predictions",
         caption: str = "Predicted probability of every pair.",
-        columns: Mapping[str, str] | None = None,
     ) -> None:
         """Write per-pair probabilities as compact Parquet: `p` in 32 bits, texts as dictionaries.
 
         Raises:
-            InputError: there is no column `p` in [0, 1], or the profile's predictions would exceed 10 MB.
+            InputError: there is no column `p` in [0, 1], a column has no meaning, or the profile's predictions
+                would exceed 10 MB.
         """
         stem("table", 0, name)
-        meaning = {k: v for k, v in PREDICTION_COLUMNS.items() if k in frame} | dict(columns or {})
-        self._check_columns(frame, meaning)
+        columns = meanings("predictions", frame.columns)
         content = formatting.parquet(frame)
         file = f"results/{name}.parquet"
         others = [p for p in (self.build / "results").glob("*.parquet") if p.name != f"{name}.parquet"]
@@ -196,7 +182,7 @@ class Artifacts:
                 f"predictions of profile {self.profile} would take {total / 1e6:.1f} MB, "
                 f"the limit is {PREDICTIONS_LIMIT / 1e6:.0f}: write headline rows only"
             )
-        self._write(file, content, caption, meaning)
+        self._write(file, content, caption, columns)
 
     def done(self) -> None:
         """Mark the notebook finished: only then can its profile be published.
@@ -212,7 +198,7 @@ class Artifacts:
             entry["file"]
             for path in self._final.parent.glob("*.jsonl")
             if path not in (self._final, self._partial)
-            for entry in read_lines(path)
+            for entry in files_of(read_lines(path))
         }
         for file in self._earlier - set(self._entries) - elsewhere:
             self._built(file).unlink(missing_ok=True)
@@ -223,7 +209,7 @@ class Artifacts:
             "versions": {name: version(name) for name in ("numpy", "pandas", "torch", "matplotlib")},
         }
         write_atomic(self._final.with_suffix(".host.json"), json.dumps(host, indent=1).encode())
-        write_atomic(self._final, to_lines(list(self._entries.values())))
+        write_atomic(self._final, self._line(list(self._entries.values())))
         self._partial.unlink(missing_ok=True)
         self._earlier = set(self._entries)
 
@@ -232,18 +218,15 @@ class Artifacts:
         kind, _, name = file.split("/")
         return self.build / kind / name
 
-    def _check_columns(self, frame: pd.DataFrame, columns: Mapping[str, str]) -> None:
-        if missing := [c for c in frame.columns if not columns.get(c)]:
-            raise InputError(f"columns gives no meaning for {', '.join(map(repr, missing))}: add it")
-        if extra := [c for c in columns if c not in frame.columns]:
-            raise InputError(f"columns names {extra[0]!r}, which the frame lacks.{suggest(extra[0], frame.columns)}")
+    def _line(self, entries: list[dict[str, Any]]) -> bytes:
+        """Return the notebook's manifest with these files."""
+        return to_lines([self._origin | {"files": entries}])
 
     def _write(self, name: str, content: bytes, caption: str, columns: Mapping[str, str]) -> None:
         kind, base = name.split("/")
         file = f"{kind}/{self.profile}/{base}"
         write_atomic(self.build / name, content)
-        entry = {"file": file, "caption": caption, "columns": dict(columns), "sha256": sha256(content)}
-        self._entries[file] = entry | self._origin
+        self._entries[file] = {"file": file, "sha256": sha256(content), "caption": caption, "columns": dict(columns)}
         remembered = [{"file": f} for f in self._earlier - set(self._entries)]
-        write_atomic(self._partial, to_lines(remembered + list(self._entries.values())))
+        write_atomic(self._partial, self._line(remembered + list(self._entries.values())))
         self._final.unlink(missing_ok=True)  # writing after `done` opens the run again

@@ -98,7 +98,9 @@ def gather(profile: str, root: Path | None = None, *, built: bool = False) -> pd
     root = root or project_root()
     manifest.check_profile(profile)
     folder = root / "build" / profile / "results" if built else root / "results" / profile
-    entries = _built_entries(profile, root) if built else manifest.read_lines(folder / "manifest.jsonl")
+    entries = (
+        _built_entries(profile, root) if built else manifest.files_of(manifest.read_lines(folder / "manifest.jsonl"))
+    )
     made = {Path(entry["file"]).name: entry for entry in entries}
     frames = []
     for path in sorted(folder.glob(FILES)):
@@ -194,7 +196,7 @@ def _built_entries(profile: str, root: Path) -> list[dict]:
     if unfinished:
         raise MissingError(f"profile {profile} has no evidence yet of {', '.join(unfinished)}: run these notebooks")
     finals = [path for path in sorted(folder.glob("*.jsonl")) if not path.name.endswith(".partial.jsonl")]
-    return [entry for path in finals for entry in manifest.read_lines(path)]
+    return [entry for path in finals for entry in manifest.files_of(manifest.read_lines(path))]
 
 
 def _is_number(value: object) -> bool:

@@ -1,9 +1,14 @@
-"""The lines that say where each file of a profile came from."""
+"""Where each file of a profile came from: a line a notebook, with its hashes, parameters and files.
+
+A line has `notebook`, `profile`, `hashes` (code, notebook, parameters, inputs), `parameters` and `files`; each of the
+files has `file`, `sha256`, `caption` and `columns` (their meanings; none but of data).
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +16,47 @@ from micro_paper.errors import InputError, MissingError, suggest
 from micro_paper.files import sha256
 
 PREDICTIONS_LIMIT = 10_000_000  # bytes a profile; the repository keeps its predictions small
+PLACE = ("device",)  # parameters that say where a notebook runs, not what it makes
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSONL file; an absent file has none."""
+    """Return the lines of a manifest, one a notebook; an absent file has none.
+
+    Raises:
+        InputError: a line names no notebook or no files.
+        ValueError: a line is no JSON.
+    """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if any("notebook" not in line or "files" not in line for line in lines):
+        raise InputError(f"{path} has a line without notebook or files: delete it and run its notebook again")
+    return lines
 
 
-def to_lines(entries: list[dict[str, Any]]) -> bytes:
-    """Return a manifest, sorted by file name."""
-    ordered = sorted(entries, key=lambda entry: entry["file"])
-    return "".join(json.dumps(e, sort_keys=True, ensure_ascii=False) + "\n" for e in ordered).encode()
+def files_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return an entry a file, each with what its line says of its notebook, profile, hashes and parameters."""
+    return [{k: v for k, v in line.items() if k != "files"} | entry for line in lines for entry in line["files"]]
+
+
+def to_lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return a manifest, sorted by notebook and in each by file."""
+    ordered = sorted(lines, key=lambda line: line["notebook"])
+    ordered = [{**line, "files": sorted(line["files"], key=lambda entry: entry["file"])} for line in ordered]
+    return "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in ordered).encode()
+
+
+def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of a notebook's parameters: all but those of PLACE.
+
+    Raises:
+        InputError: they cannot be written as JSON.
+    """
+    kept = {name: value for name, value in parameters.items() if name not in PLACE}
+    try:
+        return json.loads(json.dumps(kept, sort_keys=True, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"parameters must be plain numbers, strings, lists and None: {error}") from error
 
 
 def notebook_path(root: Path, notebook: str) -> Path:

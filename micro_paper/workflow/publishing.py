@@ -22,8 +22,8 @@ def _command(profile: str) -> str:
     return "make reproduce" if profile == DEFAULT_PROFILE else f"make reproduce PROFILE={profile}"
 
 
-def _entries(root: Path, profile: str, notebooks: Sequence[str] | None) -> list[dict[str, Any]]:
-    """Return the manifest lines of the finished notebooks, or say which are not finished."""
+def _lines(root: Path, profile: str, notebooks: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Return the manifest lines of the finished notebooks that wrote files, or say which are not finished."""
     folder = root / "build" / profile / "manifest"
     final = {p.stem: p for p in folder.glob("*.jsonl") if not p.name.endswith(".partial.jsonl")}
     started = {p.name.removesuffix(".partial.jsonl") for p in folder.glob("*.partial.jsonl")}
@@ -32,25 +32,26 @@ def _entries(root: Path, profile: str, notebooks: Sequence[str] | None) -> list[
         raise MissingError(f"nothing was built for profile {profile}: run {_command(profile)}")
     if unfinished := sorted((wanted - set(final)) | (wanted & started)):
         raise MissingError(f"profile {profile} is not complete, unfinished: {', '.join(unfinished)}")
-    entries: dict[str, dict[str, Any]] = {}
-    for name in sorted(wanted):
-        for entry in manifest.read_lines(final[name]):
-            if entry["file"] in entries:
-                first = entries[entry["file"]]["notebook"]
-                raise InputError(
-                    f"{entry['file']} is written by {first} and {entry['notebook']}: give one another slug"
-                )
-            entries[entry["file"]] = entry
-    return list(entries.values())
+    lines = [line for name in sorted(wanted) for line in manifest.read_lines(final[name]) if line["files"]]
+    writers: dict[str, str] = {}
+    for entry in manifest.files_of(lines):
+        first = writers.setdefault(entry["file"], entry["notebook"])
+        if first != entry["notebook"]:
+            raise InputError(f"{entry['file']} is written by {first} and {entry['notebook']}: give one another slug")
+    return lines
 
 
-def readme(kind: str, profile: str, entries: Iterable[dict[str, Any]]) -> str:
-    """Return the README of `results/PROFILE` or `figures/PROFILE`: files, columns and producers."""
+def readme(kind: str, profile: str, lines: Iterable[dict[str, Any]]) -> str:
+    """Return the README of `results/PROFILE` or `figures/PROFILE`: files, columns and producers.
+
+    Args:
+        lines: of the manifest.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
-    for entry in sorted(entries, key=lambda e: e["file"]):
+    for entry in sorted(manifest.files_of(lines), key=lambda e: e["file"]):
         if entry["file"].startswith(f"{kind}/"):
             groups.setdefault(Path(entry["file"]).stem, []).append(entry)
-    lines = [
+    page = [
         f"# {kind.capitalize()} of the profile `{profile}`",
         "",
         f"Generated from `results/{profile}/manifest.jsonl`; do not edit.",
@@ -61,13 +62,13 @@ def readme(kind: str, profile: str, entries: Iterable[dict[str, Any]]) -> str:
     for name, group in groups.items():
         files = ", ".join(f"[`{Path(e['file']).name}`]({Path(e['file']).name})" for e in group)
         notebook = group[0]["notebook"]
-        lines += ["", f"## {name}", "", group[0]["caption"], "", f"- Files: {files}"]
-        lines += [f"- Made by `python -m micro_paper run {notebook} --profile {profile}`"]
+        page += ["", f"## {name}", "", group[0]["caption"], "", f"- Files: {files}"]
+        page += [f"- Made by `python -m micro_paper run {notebook} --profile {profile}`"]
         columns = {name: meaning for entry in group for name, meaning in entry["columns"].items()}
         if columns:
-            lines += ["", "| column | meaning |", "| --- | --- |"]
-            lines += [f"| `{name}` | {str(text).replace('|', chr(92) + '|')} |" for name, text in columns.items()]
-    return "\n".join(lines) + "\n"
+            page += ["", "| column | meaning |", "| --- | --- |"]
+            page += [f"| `{name}` | {str(text).replace('|', chr(92) + '|')} |" for name, text in columns.items()]
+    return "\n".join(page) + "\n"
 
 
 def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | None = None) -> list[str]:
@@ -85,9 +86,9 @@ def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | N
     if profile == "smoke":
         raise InputError("profile smoke is not published: its numbers test the code, they are no result")
     root = Path(root) if root else project_root()
-    entries = _entries(root, profile, notebooks)
+    lines = _lines(root, profile, notebooks)
     contents: dict[str, bytes] = {}
-    for entry in entries:
+    for entry in manifest.files_of(lines):
         kind, _, name = entry["file"].split("/")
         path = root / "build" / profile / kind / name
         if not path.is_file():
@@ -98,9 +99,9 @@ def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | N
     size = sum(len(content) for file, content in contents.items() if file.endswith(".parquet"))
     if size > manifest.PREDICTIONS_LIMIT:
         raise InputError(f"predictions of profile {profile} take {size / 1e6:.1f} MB: write headline rows only")
-    contents[f"results/{profile}/manifest.jsonl"] = manifest.to_lines(entries)
+    contents[f"results/{profile}/manifest.jsonl"] = manifest.to_lines(lines)
     for kind in KINDS:
-        contents[f"{kind}/{profile}/README.md"] = readme(kind, profile, entries).encode()
+        contents[f"{kind}/{profile}/README.md"] = readme(kind, profile, lines).encode()
     _exchange(root, profile, contents)
     return sorted(contents)
 
@@ -144,13 +145,13 @@ def verify(profile: str, root: Path | None = None) -> list[str]:
     if not path.is_file():
         return [f"results/{profile}/manifest.jsonl is missing: run {_command(profile)}"]
     try:
-        entries = manifest.read_lines(path)
-        listed = {entry["file"]: entry["sha256"] for entry in entries}
-        pages = {f"{kind}/{profile}/README.md": readme(kind, profile, entries) for kind in KINDS}
+        lines = manifest.read_lines(path)
+        listed = {entry["file"]: entry["sha256"] for entry in manifest.files_of(lines)}
+        pages = {f"{kind}/{profile}/README.md": readme(kind, profile, lines) for kind in KINDS}
     except (ValueError, KeyError, TypeError) as error:
         return [f"results/{profile}/manifest.jsonl cannot be read: {error}"]
     problems = []
-    if path.read_bytes() != manifest.to_lines(entries):
+    if path.read_bytes() != manifest.to_lines(lines):
         problems.append(f"results/{profile}/manifest.jsonl was edited by hand")
     for file, expected in sorted(listed.items()):
         if not (root / file).is_file():
@@ -171,17 +172,16 @@ def verify(profile: str, root: Path | None = None) -> list[str]:
 def stale(profile: str, root: Path | None = None) -> list[str]:
     """Return which notebooks of a published profile, or library modules that they import, changed since it was made."""
     root = Path(root) if root else project_root()
-    problems, code = set(), {}
-    for entry in manifest.read_lines(root / "results" / profile / "manifest.jsonl"):
-        path = root / entry["notebook"]
+    problems = []
+    for line in manifest.read_lines(root / "results" / profile / "manifest.jsonl"):
+        path = root / line["notebook"]
         if not path.is_file():
-            problems.add(f"{entry['notebook']} is gone, its files are still in profile {profile}")
-        elif manifest.notebook_hash(path) != entry["hashes"]["notebook"]:
-            problems.add(f"{entry['notebook']} changed since profile {profile} was made")
-        if path.is_file() and path not in code:
-            code[path] = fingerprint(path, root)["code"]
-        if entry["hashes"]["code"] != code.get(path, entry["hashes"]["code"]):
-            problems.add(f"micro_paper changed since {entry['notebook']} ran for profile {profile}")
+            problems.append(f"{line['notebook']} is gone, its files are still in profile {profile}")
+            continue
+        if manifest.notebook_hash(path) != line["hashes"]["notebook"]:
+            problems.append(f"{line['notebook']} changed since profile {profile} was made")
+        if fingerprint(path, root)["code"] != line["hashes"]["code"]:
+            problems.append(f"micro_paper changed since {line['notebook']} ran for profile {profile}")
     return sorted(problems)
 
 
