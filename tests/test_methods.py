@@ -202,7 +202,7 @@ def test_tau_is_chosen_on_validation_only(world):
         fixed = make("micro", QUICK | {"tau": tau}, 0).fit(world["train"], world["validation"])
         fixed.adapt(context_budget(world["train"], 20, 0))
         losses[tau] = metrics.nll(fixed.predict_proba(world["validation"]))
-    assert method.tau == min(losses, key=losses.get)
+    assert method.stage2.tau == min(losses, key=losses.get)
 
 
 def test_own_context_scaling_uses_the_stage_2_pairs(world):

@@ -142,10 +142,7 @@ def test_bad_requests_are_named(micro, prompt, answers, context, message):
 
 
 def test_a_context_needs_stage_2(micro):
-    import copy
-
-    alone = copy.copy(micro.method)
-    alone.adapted = False
+    alone = micro.method.restarted(micro.method.settings)
     with pytest.raises(InputError, match="not adapted to contexts"):
         Micro(alone, micro.features).rank(PROMPT, ANSWERS, CRITERION)
     with pytest.raises(InputError, match="not fitted"):

@@ -188,7 +188,7 @@ def test_averages_are_means_of_the_attributes(result, worlds):
     by_hand = [(result.probability["single"][result.pairs.attribute == a] > 0.5).mean() for a in worlds[0].attributes]
     assert accuracy.loc["single", MACRO] == pytest.approx(np.mean(by_hand))
     assert set(scores.dataset) == {"synthetic-rated -> synthetic-audience"}
-    both = beside.accuracy_display(pd.concat([scores, scores.assign(dataset="other")]))
+    both = beside.accuracy_display_by(pd.concat([scores, scores.assign(dataset="other")]))
     assert list(both.dataset) == [scores.dataset[0]] * 4 + ["other"] * 4
     assert both[MACRO][1].startswith(f"{accuracy.loc['micro_plus', MACRO]:.3f} [")
 
