@@ -11,7 +11,7 @@ import pandas as pd
 
 from micro_paper import metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.worlds import World, context_budget, largest_budget
+from micro_paper.experiments.worlds import World, context_budget
 from micro_paper.methods import make
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Pairs
@@ -71,7 +71,7 @@ def possible_budgets(worlds: Sequence[World], budgets: Iterable[int]) -> tuple[l
     Returns:
         The possible ones in rising order, and {budget: largest possible budget} of the others.
     """
-    most = min(largest_budget(world.train) for world in worlds)
+    most = min(world.largest_budget for world in worlds)
     wanted = sorted(set(budgets))
     return [b for b in wanted if b <= most], {b: most for b in wanted if b > most}
 
