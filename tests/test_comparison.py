@@ -115,11 +115,11 @@ def test_every_split_and_label_is_in_the_fingerprint():
 
 
 def test_conjoint_contexts_share_their_columns(mirror):
-    from micro_paper.experiments.worlds import context_budget, load_world
+    from micro_paper.experiments.worlds import load_world
     from micro_paper.methods import make
 
     world = load_world("conjoint-taxes")
     widths = {s.contexts.shape[1] for s in (world.train, world.validation, world.test)}
     assert widths == {world.train.prompts.shape[1]}
     method = make("micro", {"heads": 3}, 0).fit(world.train, world.validation)
-    assert method.adapt(context_budget(world.train, 20, 0)).predict_proba(world.test).min() >= 0
+    assert method.adapt(world.contexts(20, 0)).predict_proba(world.test).min() >= 0

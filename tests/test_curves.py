@@ -9,7 +9,7 @@ import pytest
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves
 from micro_paper.experiments.runs import Run
-from micro_paper.experiments.worlds import context_budget, largest_budget, load_folds
+from micro_paper.experiments.worlds import load_folds
 from micro_paper.methods.two_stage import PromptOnly
 from micro_paper.paper import values as paper_values
 
@@ -34,11 +34,11 @@ def accuracy_lines(names, budgets=(0, 50, 150), runs=3):
 
 
 def test_possible_budgets_are_those_that_every_fold_can_give(worlds):
-    most = min(largest_budget(w.train) for w in worlds)
+    most = min(w.largest_budget for w in worlds)
     kept, left_out = budget_curves.possible_budgets(worlds, [most + 1, 5, 0, most, 5])
     assert kept == [0, 5, most] and left_out == {most + 1: most}
     with pytest.raises(InputError, match=f"budget {most + 1} is larger"):
-        [context_budget(w.train, most + 1, 0) for w in worlds]
+        [w.contexts(most + 1, 0) for w in worlds]
     note = budget_curves.left_out_note({"a": {}, "b": {200: 90, 150: 90}})
     assert note == " Left out: b has no budget 200, 150 (at most 90 pairs an attribute)."
     assert budget_curves.left_out_note({"a": {}}) == ""

@@ -9,7 +9,7 @@ import pytest
 
 from micro_paper import Micro, ranker
 from micro_paper.errors import InputError, MissingError
-from micro_paper.experiments.worlds import context_budget, largest_budget, load_world
+from micro_paper.experiments.worlds import load_world
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods import make
 
@@ -28,7 +28,7 @@ def micro(tmp_path_factory):
     world = load_world("smoke-texts", features=features, store=tmp_path_factory.mktemp("store"), drop_unanimous=False)
     settings = {"heads": 3, "tau": 1.0, "epochs": 3, "dtype": "float64"}
     method = make("micro", settings, 0).fit(world.train, world.validation)
-    method.adapt(context_budget(world.train, largest_budget(world.train), 0))
+    method.adapt(world.contexts("all", 0))
     return Micro(method, features, {"data set": "smoke-texts"})
 
 

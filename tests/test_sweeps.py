@@ -14,7 +14,7 @@ from micro_paper.claims import sweeps as sweep_evidence
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, sweeps
 from micro_paper.experiments.sweep_measures import best_head_decisions, entropy_share, redundant_heads
-from micro_paper.experiments.worlds import context_budget, largest_budget, load_folds
+from micro_paper.experiments.worlds import load_folds
 from micro_paper.intervals import Interval
 from micro_paper.methods import make
 from micro_paper.methods.settings import Settings
@@ -148,7 +148,7 @@ def test_one_head_is_not_routed(found):
 
 
 def test_budgets_that_are_too_large_are_left_out(worlds):
-    most = min(largest_budget(w.train) for w in worlds)
+    most = min(w.largest_budget for w in worlds)
     grid = sweeps.Grid((2,), (0, 5, most + 7), 5, further=(5, most + 1), repeats=2)
     found = sweeps.sweep(worlds, replace(QUICK, heads=2, epochs=1), grid, SEEDS)
     assert found.grid.budgets == (0, 5) and found.grid.further == (5,)
@@ -215,7 +215,7 @@ def test_best_head_decisions_by_hand(worlds):
 
 def test_target_entropy(worlds):
     method = make("micro", QUICK, 0).fit(worlds[0].train, worlds[0].validation)
-    context = context_budget(worlds[0].train, 5, 0)
+    context = worlds[0].contexts(5, 0)
     as_prompts = context.with_tables(prompts=context.contexts, prompt=context.context)
     prior = method.mixture_weights(as_prompts)
     loss = np.log1p(np.exp(-method.head_margins(context)))

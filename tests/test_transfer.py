@@ -172,6 +172,25 @@ def test_each_stage_learns_from_its_own_labels(worlds):
     assert np.array_equal(honest["criterion_fewshot"], other["criterion_fewshot"])  # reads no label of the source
 
 
+def test_a_budget_larger_than_the_data_is_refused_unless_all_is_asked_for(worlds, targets):
+    for world, source in ((worlds[0], targets[0].train), (targets[0], targets[0].train)):
+        names, counts = np.unique(source.attribute, return_counts=True)
+        most = world.largest_budget
+        assert most == counts.min()
+        everything = world.contexts("all", 3)
+        assert np.array_equal(everything.pair_id, world.contexts(most, 3).pair_id)
+        assert set(everything.pair_id) <= set(source.pair_id) and len(set(everything.pair_id)) == most * len(names)
+        for name in names:  # a smaller budget of the same seed is the beginning of a larger one
+            few, many = (p.pair_id[p.attribute == name] for p in (world.contexts(4, 3), everything))
+            assert np.array_equal(few, many[:4]) and len(many) == most
+        scarce = str(names[counts.argmin()])
+        with pytest.raises(InputError, match=f"{most + 1} is larger than the {most} .* of '{scarce}': use at most"):
+            world.contexts(most + 1, 3)
+    for wrong in (0, -1, True, 2.0, "every", "5", None):
+        with pytest.raises(InputError, match="budget must be >= 1"):
+            worlds[0].contexts(wrong, 0)
+
+
 def test_a_transfer_to_itself_is_no_transfer(targets):
     target = targets[0]
     itself = transfer.transfer_world(target, target)

@@ -12,7 +12,7 @@ import pandas as pd
 from micro_paper import metrics
 from micro_paper.errors import InputError
 from micro_paper.experiments.runs import paired_runs
-from micro_paper.experiments.worlds import World, largest_budget
+from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Pairs
 from micro_paper.paper import values as paper_values
@@ -51,7 +51,7 @@ def possible_budgets(worlds: Sequence[World], budgets: Iterable[int]) -> tuple[l
     Returns:
         The possible ones in rising order, and {budget: largest possible budget} of the others.
     """
-    most = min(largest_budget(world.train) for world in worlds)
+    most = min(world.largest_budget for world in worlds)
     wanted = sorted(set(budgets))
     return [b for b in wanted if b <= most], {b: most for b in wanted if b > most}
 

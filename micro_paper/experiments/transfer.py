@@ -95,8 +95,8 @@ def sizes(worlds: Iterable[World]) -> pd.DataFrame:
     lines = []
     for world in worlds:
         tested = set(world.test.prompt_id)
-        contexts = world.train if world.context_source is None else world.context_source
-        parts = {"train": world.train, "validation": world.validation, "contexts": contexts, "test": world.test}
+        parts = {"train": world.train, "validation": world.validation}
+        parts |= {"contexts": world.context_pairs, "test": world.test}
         for part, pairs in parts.items():
             prompts = set(pairs.prompt_id)
             also = 0 if part == "test" else len(prompts & tested)

@@ -22,6 +22,8 @@ from micro_paper.paths import project_root
 if TYPE_CHECKING:
     from micro_paper.features.store import FeatureStore
 
+ALL = "all"  # the budget that asks for as many pairs as every attribute can give
+
 
 @dataclass(frozen=True)
 class World:
@@ -50,9 +52,25 @@ class World:
         """Attributes of the test pairs, sorted."""
         return sorted(set(self.test.attribute))
 
-    def contexts(self, budget: int, seed: int) -> Pairs:
-        """Return the context-labelled pairs of stage 2, `budget` an attribute; see `context_budget`."""
-        return context_budget(self.train if self.context_source is None else self.context_source, budget, seed)
+    @property
+    def context_pairs(self) -> Pairs:
+        """The pairs that `contexts` draws from: `context_source`, or the training pairs."""
+        return self.train if self.context_source is None else self.context_source
+
+    @property
+    def largest_budget(self) -> int:
+        """The most context-labelled pairs an attribute that every attribute can give."""
+        return largest_budget(self.context_pairs)
+
+    def contexts(self, budget: int | str, seed: int) -> Pairs:
+        """Return the context-labelled pairs of stage 2, `budget` of each attribute, as `context_budget` draws them.
+
+        A caller that is content with fewer says so: `min(budget, world.largest_budget)`.
+
+        Raises:
+            InputError: an attribute has fewer pairs than the budget; names it and the largest budget.
+        """
+        return context_budget(self.context_pairs, budget, seed)
 
     def forget_derived(self) -> None:
         """Drop the scaled tables that methods left with the pairs, which take as much memory as the features."""
@@ -144,19 +162,27 @@ def load_folds(name: str, folds: int, **options) -> list[World]:
     return [load_world(name, fold=fold, **options) for fold in range(folds)]
 
 
-def context_budget(pairs: Pairs, budget: int, seed: int) -> Pairs:
-    """Return `budget` context-labelled pairs of each attribute, drawn without replacement.
+def context_budget(pairs: Pairs, budget: int | str, seed: int) -> Pairs:
+    """Return as many context-labelled pairs of each attribute, drawn without replacement.
+
+    Args:
+        budget: pairs an attribute, or "all": as many as every attribute can give (`largest_budget`).
+        seed: of the draw; a smaller budget of the same seed takes the first pairs of a larger one.
 
     Raises:
-        InputError: an attribute has fewer pairs than the budget; names it and the largest budget.
+        InputError: budget is not "all" or a whole number of at least 1, or an attribute has fewer pairs than the
+            budget; names it and the largest budget.
     """
-    if budget < 1:
-        raise InputError(f"budget must be >= 1 pair an attribute, got {budget}")
+    most = largest_budget(pairs)
+    if isinstance(budget, str) and budget == ALL:
+        budget = most
+    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 1:
+        raise InputError(f"budget must be >= 1 pair an attribute, or {ALL!r} for the largest, got {budget!r}")
     names, counts = np.unique(pairs.attribute, return_counts=True)
-    if counts.min() < budget:
-        scarce = names[counts.argmin()]
+    if budget > most:
+        scarce = str(names[counts.argmin()])
         raise InputError(
-            f"budget {budget} is larger than the {counts.min()} training pairs of {str(scarce)!r}: use at most those"
+            f"budget {budget} is larger than the {most} training pairs of {scarce!r}: use at most {most}, or {ALL!r}"
         )
     rng = np.random.default_rng(seed)
     rows = [rng.permutation(np.flatnonzero(pairs.attribute == name))[:budget] for name in names]
