@@ -22,7 +22,7 @@ FEATURES = "features"
 DEPENDS = {number: [FEATURES] for number in ("03", "04", "05", "06", "07", "08", "09", "12")}
 EVIDENCE = ("01", "04", "05", "06", "07", "08", "09")  # what notebook 11 judges
 LONGEST = ("06", "05", "04", "07", "09", "08")  # started first, so that no core waits for the last one
-EXTRACTED = FEATURE_PARAMETERS + DEEPER_PARAMETERS + WORLD_PARAMETERS
+EXTRACTED = FEATURE_PARAMETERS + DEEPER_PARAMETERS + WORLD_PARAMETERS + ("device",)
 
 ROOT = Path(workflow.basedir)
 PYTHON = shlex.quote(sys.executable)

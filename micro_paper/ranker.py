@@ -71,13 +71,14 @@ class Micro:
 
     @property
     def backbone(self) -> Backbone:
-        """The frozen language model, loaded at first use.
+        """The frozen language model, loaded at first use on the device of the method's settings.
 
         Raises:
             InputError: its content differs from the backbone that the heads were trained on.
         """
         if self._backbone is None:
-            found = Backbone.load(self.features.backbone, self.features.layers, self.features.dtype)
+            features, device = self.features, self.method.settings.device
+            found = Backbone.load(features.backbone, features.layers, features.dtype, device)
             if self._fingerprint not in (None, found.fingerprint):
                 raise InputError(
                     f"backbone {self.features.backbone!r} is not the one that this model was trained on (content "
@@ -186,12 +187,15 @@ class Micro:
             raise
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Return the model saved in `folder`.
+    def load(cls, folder: str | Path, device: str = "auto") -> Self:
+        """Return the model saved in `folder`, whatever device it was trained on.
+
+        Args:
+            device: of backbone, heads and router, see `training.resolve_device`.
 
         Raises:
             MissingError: a file is missing.
-            InputError: the weights do not match their recorded hash, or the format is another.
+            InputError: the weights do not match their recorded hash, the format is another, or there is no such device.
         """
         folder = Path(folder)
         for name in (SETTINGS, TENSORS):
@@ -207,9 +211,10 @@ class Micro:
                 f"{described['tensors_sha256'][:12]}...: the file was changed or cut off; save the model again"
             )
         tensors = load_file(folder / TENSORS)
-        settings = Settings.of(described["settings"])
+        settings = Settings.of(described["settings"] | {"device": device})
         heads = Heads(*tensors["heads.weight"].shape, torch.Generator(), settings.torch_dtype)
         heads.load_state_dict(_part(tensors, "heads."))
+        routers = [_router(tensors, place, settings).to(settings.torch_device) for place in ("stage1.", "router.")]
         scalers = {
             kind: Scaler(tensors[f"scale.{kind}.mean"], tensors[f"scale.{kind}.scale"])
             for kind in ("responses", "prompts", "contexts", "criteria")
@@ -218,9 +223,8 @@ class Micro:
         method = TwoStage.restored(
             settings,
             described["seed"],
-            heads,
-            _router(tensors, "stage1.", settings),
-            _router(tensors, "router.", settings),
+            heads.to(settings.torch_device),
+            *routers,
             scalers,
             settings.stage2(described["tau"]) if described["adapted"] else None,
         )

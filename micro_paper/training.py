@@ -1,4 +1,4 @@
-"""One minibatch loop for every trained method: AdamW, warm-up, cosine, early stopping on validation."""
+"""One minibatch loop for every trained method: AdamW, warm-up, cosine, early stopping; and the device it runs on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,33 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from micro_paper.errors import InputError
+from micro_paper.errors import InputError, suggest
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says at which step and the likely cause."""
+
+
+def resolve_device(device: str = "auto") -> torch.device:
+    """Return the torch device of that name.
+
+    Args:
+        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", or "cuda:N" of several.
+
+    Raises:
+        InputError: another name, or CUDA where torch finds none; says which to use.
+    """
+    known = ("auto", "cpu", "cuda")
+    name, _, number = str(device).partition(":")
+    if device not in known and not (name == "cuda" and number.isdecimal()):
+        raise InputError(f"device must be one of {', '.join(known)}, got {device!r}.{suggest(str(device), known)}")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif name == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device is {device!r}, but torch finds no CUDA here: use auto, cpu or a CUDA build")
+    elif number and int(number) >= (count := torch.cuda.device_count()):
+        raise InputError(f"device is {device!r}, but there are {count}: use cuda:0 to cuda:{count - 1}")
+    return torch.device(device)
 
 
 @dataclass(frozen=True)

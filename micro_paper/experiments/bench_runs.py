@@ -68,13 +68,13 @@ def concatenate(parts: Sequence[Pairs]) -> Pairs:
 
 
 def load_bench(
-    names: str, *, features=None, store: str | Path | None = None, synthetic_prompts: int = 1500
+    names: str, *, features=None, device: str = "auto", store: str | Path | None = None, synthetic_prompts: int = 1500
 ) -> Bench | None:
     """Load every pair of data sets that are only tested on, all their splits together.
 
     Args:
         names: data sets, separated by blanks; "none" gives None.
-        features, store, synthetic_prompts: as for `worlds.load_world`.
+        features, device, store, synthetic_prompts: as for `worlds.load_world`.
 
     Raises:
         InputError: two data sets share a subset's name, or a set states no criteria.
@@ -86,6 +86,7 @@ def load_bench(
         world = load_world(
             name,
             features=features,
+            device=device,
             store=store,
             synthetic_prompts=synthetic_prompts,
             drop_unanimous=False,

@@ -111,15 +111,22 @@ def sample_page(names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=SAMPLE_COLUMNS)
 
 
-def store_reports(names: Sequence[str], features: FeatureSettings | None, *, progress: bool = False) -> pd.DataFrame:
-    """Return what was encoded for each text pool; columns dataset, items, tokens, truncated."""
+def store_reports(
+    names: Sequence[str], features: FeatureSettings | None, *, device: str = "auto", progress: bool = False
+) -> pd.DataFrame:
+    """Return what was encoded for each text pool; columns dataset, items, tokens, truncated.
+
+    Args:
+        device: where texts are encoded that are not in their store yet.
+    """
     lines = []
     if features is not None:
         pools: dict[str, str] = {}
         for name in filter(_is_text, names):
             pools.setdefault(data.describe(name).pool, name)
         for pool, name in pools.items():
-            store = pool_store(name, features, project_root() / "build" / "features", progress=progress)
+            root = project_root() / "build" / "features"
+            store = pool_store(name, features, root, device=device, progress=progress)
             report = store.report()
             items = report["items"]
             items = sum(items.values()) if isinstance(items, Mapping) else items

@@ -61,6 +61,7 @@ def deeper_store(
     settings: FeatureSettings,
     root: str | Path | None = None,
     *,
+    device: str = "auto",
     shard: int | None = None,
     of: int | None = None,
     progress: bool = False,
@@ -73,18 +74,18 @@ def deeper_store(
     Args:
         names: data sets with text.
         root: folder of the stores; None = build/features of the checkout.
-        shard, of, progress: as in `features.extract`.
+        device, shard, of, progress: as in `features.extract`.
     """
     sets = [rows for name in dict.fromkeys(names) if len(rows := data.load_whole(name))]
     folder = root or project_root() / "build" / "features"
-    return extract(sets, settings, folder, shard=shard, of=of, progress=progress and sys.stderr.isatty())
+    return extract(sets, settings, folder, device=device, shard=shard, of=of, progress=progress and sys.stderr.isatty())
 
 
 def deeper_folds(names: Sequence[str], folds: int, settings: FeatureSettings, **options: Any) -> dict[str, list[World]]:
     """Return name -> its first `folds` rotations on the deeper features; only texts of these names are encoded.
 
     Args:
-        options: of `deeper_store`: root.
+        options: of `deeper_store`: root, device.
     """
     encoded = deeper_store(names, settings, **options)
     return {name: load_folds(name, folds, features=settings, encoded=encoded) for name in dict.fromkeys(names)}

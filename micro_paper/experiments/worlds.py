@@ -84,6 +84,7 @@ def load_world(
     *,
     fold: int = 0,
     features=None,
+    device: str = "auto",
     store: str | Path | None = None,
     drop_unanimous: bool = True,
     synthetic_prompts: int = 1500,
@@ -96,6 +97,7 @@ def load_world(
         name: a text or tabular data set of `micro_paper.data`, or "synthetic-...".
         fold: 0 .. 4.
         features: FeatureSettings of a text world; None for synthetic and tabular ones.
+        device: where features are extracted that are not in the store yet.
         store: folder of the feature stores; None = build/features of the checkout.
         drop_unanimous: leave out training and validation pairs that every attribute decides alike, as the paper
             does. Test pairs stay complete.
@@ -120,7 +122,9 @@ def load_world(
         return World(name, fold, **splits, fingerprint=_fingerprint(splits))
     if features is None:
         raise InputError(f"{name} is a text world: give feature settings with a backbone")
-    encoded = encoded or _pool_store(name, features, str(store or project_root() / "build" / "features"), progress)
+    if encoded is None:
+        root = str(store or project_root() / "build" / "features")
+        encoded = _pool_store(name, features, device, root, progress)
     splits = {split: encoded.pairs(rows) for split, rows in sets.items()}
     if info.kind == "rated":
         table = data.ratings(name)
@@ -148,11 +152,11 @@ def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:
 
 
 @lru_cache(maxsize=4)
-def _pool_store(name: str, features: Any, root: str, progress: bool):
+def _pool_store(name: str, features: Any, device: str, root: str, progress: bool):
     """Open a pool's store once a process: finding its address hashes every text."""
     from micro_paper.features.extract import pool_store
 
-    return pool_store(name, features, root, progress=progress)
+    return pool_store(name, features, root, device=device, progress=progress)
 
 
 def load_folds(name: str, folds: int, **options) -> list[World]:

@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from micro_paper.errors import InputError
 from micro_paper.features.model_files import fingerprint, first_line, locate, quiet
+from micro_paper.training import resolve_device
 
 _FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 
@@ -75,11 +76,11 @@ class Backbone:
             name: "smollm2" (packaged), a folder, or a hub id, `org/model` or `org/model@revision`.
             layers: how many layers to keep from the bottom; 0 keeps all and the final norm.
             dtype: "auto", "bfloat16", "float32" or "float64" (see `resolve_dtype`).
-            device: "auto" (CUDA where there is one), or any torch device.
+            device: as `training.resolve_device` takes it.
 
         Raises:
             MissingError: the model is neither here nor reachable.
-            InputError: not a causal model with complete weights, or fewer than `layers` layers.
+            InputError: not a causal model with complete weights, fewer than `layers` layers, or no such device.
         """
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -208,13 +209,6 @@ class Backbone:
             raise InputError(f"backbone {self.name!r} is no causal model: {first_line(error)}") from error
         if not causal:
             raise InputError(f"backbone {self.name!r} is no causal model: features need a decoder")
-
-
-def resolve_device(device: str = "auto") -> torch.device:
-    """Return the torch device; "auto" is CUDA where there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def resolve_dtype(dtype: str = "auto", device: torch.device | None = None) -> torch.dtype:

@@ -22,6 +22,7 @@ from micro_paper.features.plan import Plan, make_plan
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.features.store import FeatureStore, Index
 from micro_paper.features.tokens import Messages
+from micro_paper.training import resolve_device
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,6 +36,7 @@ def extract(
     root: str | Path,
     *,
     backbone: Backbone | None = None,
+    device: str = "auto",
     shard: int | None = None,
     of: int | None = None,
     progress: bool = False,
@@ -48,6 +50,8 @@ def extract(
         datasets: columns prompt, chosen, rejected, and context where criteria are stated.
         root: folder of the stores; each has its own folder named by its content.
         backbone: a loaded one with these settings; loaded when needed otherwise (not for a complete store).
+        device: where it is loaded, see `training.resolve_device`. No part of the address: a store is the same wherever
+            it was made (but dtype "auto" is what that device computes in).
         shard, of: this part, counted from 0, of how many.
         progress: show a bar where stderr is a terminal.
 
@@ -61,13 +65,14 @@ def extract(
     if (shard is None) != (of is None) or (of is not None and not 0 <= shard < of):
         raise InputError(f"shard must be 0 to of - 1, got shard={shard} of={of}")
     _check_backbone(backbone, settings)
+    dtype = backbone.dtype if backbone else resolve_dtype(settings.dtype, resolve_device(device))
     items = collect(datasets, settings.heads_see)
-    identity = _identity(items, settings, backbone)
+    identity = _identity(items, settings, backbone, dtype)
     address = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = Path(root) / address
     if store := files.open_store(folder, address, identity["settings"]):
         return store
-    backbone = backbone or Backbone.load(settings.backbone, settings.layers, settings.dtype)
+    backbone = backbone or Backbone.load(settings.backbone, settings.layers, settings.dtype, device)
     plan = make_plan(list(items.values()), settings, backbone)
     folder.mkdir(parents=True, exist_ok=True)
     index = Index(list(items), plan.rows, plan.offsets)
@@ -103,6 +108,7 @@ def pool_store(
     root: str | Path,
     *,
     backbone: Backbone | None = None,
+    device: str = "auto",
     shard: int | None = None,
     of: int | None = None,
     progress: bool = False,
@@ -112,7 +118,7 @@ def pool_store(
 
     Args:
         name: a text data set of `micro_paper.data`.
-        backbone, shard, of, progress: as in `extract`.
+        backbone, device, shard, of, progress: as in `extract`.
         options: handed to `data.load_whole`.
 
     Raises:
@@ -123,7 +129,7 @@ def pool_store(
     pool = data.describe(name).pool
     names = sorted({name, *(other for other in data.names() if data.describe(other).pool == pool)})
     sets = [rows for n in names if len(rows := data.load_whole(n, **options))]
-    return extract(sets, settings, root, backbone=backbone, shard=shard, of=of, progress=progress)
+    return extract(sets, settings, root, backbone=backbone, device=device, shard=shard, of=of, progress=progress)
 
 
 def encode_new(
@@ -167,11 +173,11 @@ def _check_backbone(backbone: Backbone | None, settings: FeatureSettings) -> Non
             raise InputError(f"the backbone has {name}={given[name]!r}, the settings {value!r}: make them equal")
 
 
-def _identity(items: Mapping[bytes, Item], settings: FeatureSettings, backbone: Backbone | None) -> dict[str, Any]:
-    """Return all that a store's content depends on."""
-    named = asdict(settings) | {
-        "dtype": str(backbone.dtype if backbone else resolve_dtype(settings.dtype)).removeprefix("torch.")
-    }
+def _identity(
+    items: Mapping[bytes, Item], settings: FeatureSettings, backbone: Backbone | None, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Return all that a store's content depends on; `dtype` is the one that is computed in."""
+    named = asdict(settings) | {"dtype": str(dtype).removeprefix("torch.")}
     # A folder is known by what is in it, not by where it lies.
     named.pop("backbone")
     if settings.heads_see is None:  # the items alone tell the two apart; only a store that has it must say so

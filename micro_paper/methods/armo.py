@@ -34,7 +34,7 @@ def ridge(features: Tensor, ratings: Tensor, penalties: Sequence[float]) -> dict
     mean_x, mean_y = x.mean(dim=0), y.mean()
     x = x - mean_x
     gram, moment = x.T @ x, x.T @ (y - mean_y)
-    identity = torch.eye(len(gram), dtype=gram.dtype)
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     fits = {}
     for penalty in penalties:
         factor = torch.linalg.cholesky(gram + penalty * len(x) * identity)

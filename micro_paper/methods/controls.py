@@ -43,7 +43,7 @@ class Length:
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Return P(chosen preferred), (n,)."""
-        return (self.slope * pairs.length_difference.double() / self.scale).sigmoid().numpy()
+        return (self.slope * pairs.length_difference.double() / self.scale).sigmoid().cpu().numpy()
 
 
 class FixedHeads(TwoStage):

@@ -11,7 +11,7 @@ import torch
 
 from micro_paper.errors import InputError, suggest
 from micro_paper.router import Stage2
-from micro_paper.training import Schedule
+from micro_paper.training import Schedule, resolve_device
 
 PREDICTIONS = ("probability", "reward", "log_sigmoid")
 TAU_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -43,7 +43,7 @@ class Settings:
             router first reads it on. u(c) always has its own.
         temperature: predictions become sigmoid(logit(p) / temperature); 1 leaves them as they are.
         dtype: "float32" or "float64".
-        device: "cpu", "cuda", or "auto" (cuda where there is one).
+        device: where heads and routers are trained and read, see `training.resolve_device`.
     """
 
     heads: int = 10
@@ -98,13 +98,12 @@ class Settings:
             "router_input": ROUTER_INPUTS,
             "context_scaling": ("prompt", "own"),
             "dtype": ("float32", "float64"),
-            "device": ("cpu", "cuda", "auto"),
         }
         for name, allowed in choices.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        self.stage1_schedule(), self.stage2(self.tau or 1.0)  # their own checks
+        self.stage1_schedule(), self.stage2(self.tau or 1.0), resolve_device(self.device)  # their own checks
 
     @classmethod
     def of(cls, settings: Settings | Mapping[str, Any] | None) -> Settings:
@@ -161,7 +160,4 @@ class Settings:
     @property
     def torch_device(self) -> torch.device:
         """The device to train on."""
-        name = self.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(name)
+        return resolve_device(self.device)

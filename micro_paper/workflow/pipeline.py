@@ -96,7 +96,7 @@ def extract(
         shard, of: this part (counted from 0) of how many; None for whatever is missing, and the manifest.
 
     Raises:
-        InputError: an unknown profile, setting or data set, or a shard out of range.
+        InputError: an unknown profile, setting, data set or device, or a shard out of range.
     """
     root = root or project_root()
     if (shard is None) != (of is None) or (of is not None and not 0 <= shard < of):
@@ -115,11 +115,12 @@ def extract(
         info = data.describe(name)
         if info.text:
             pools.setdefault(info.pool, name)
+    device = str(values.get("device", "auto"))
+    options = {"device": device, "shard": shard, "of": of, "progress": sys.stderr.isatty()}
     for name in pools.values():
-        pool_store(name, settings, features_root(root), shard=shard, of=of, progress=sys.stderr.isatty())
+        pool_store(name, settings, features_root(root), **options)
     if deep := larger_backbone.deeper_names(values):
         settings = larger_backbone.deeper_settings(values)
-        options = {"shard": shard, "of": of, "progress": sys.stderr.isatty()}
         larger_backbone.deeper_store(deep, settings, features_root(root), **options)
     return list(pools.values())
 
