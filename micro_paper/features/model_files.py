@@ -87,7 +87,7 @@ def load_gguf(path: Path) -> tuple[nn.Module, Any]:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     model.hf_quantizer = None  # the weights are dequantised; what is left only forbids saving
-    if hasattr(model.config, "quantization_config"):
+    if "quantization_config" in model.config.to_dict():
         del model.config.quantization_config
     return model.eval(), tokenizer
 
