@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+
+DRAFT = ".draft"  # ending of a file that is being written
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -24,9 +27,20 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-DRAFT = ".draft"  # ending of a file that is being written
+def digest(content: bytes | Iterable[bytes]) -> bytes:
+    """Return the sha256 (32 bytes) of `content`, or of its pieces as one."""
+    state = hashlib.sha256()
+    for piece in (content,) if isinstance(content, bytes) else content:
+        state.update(piece)
+    return state.digest()
 
 
-def sha256(content: bytes) -> str:
-    """Return the hexadecimal sha256 of `content`."""
-    return hashlib.sha256(content).hexdigest()
+def sha256(content: bytes | Iterable[bytes]) -> str:
+    """Return the sha256 of `content`, or of its pieces as one, in 64 hexadecimal digits."""
+    return digest(content).hex()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's content in 64 hexadecimal digits, without holding the file in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

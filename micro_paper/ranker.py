@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from micro_paper.errors import InputError, MissingError
 from micro_paper.features.backbone import Backbone
 from micro_paper.features.extract import encode_new
 from micro_paper.features.settings import FeatureSettings
+from micro_paper.files import file_sha256
 from micro_paper.methods.micro_plus import MicroPlus
 from micro_paper.methods.scaling import Scaler
 from micro_paper.methods.settings import Settings
@@ -171,7 +171,7 @@ class Micro:
                 "adapted": self.method.adapted,
                 "features": asdict(self.features),
                 "backbone_fingerprint": self.backbone.fingerprint,
-                "tensors_sha256": _sha256(temporary / TENSORS),
+                "tensors_sha256": file_sha256(temporary / TENSORS),
                 "trained_on": self.trained_on,
             }
             (temporary / SETTINGS).write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
@@ -204,7 +204,7 @@ class Micro:
         described = json.loads((folder / SETTINGS).read_text())
         if described.get("format") != FORMAT:
             raise InputError(f"{folder} has format {described.get('format')}, this version reads {FORMAT}")
-        found = _sha256(folder / TENSORS)
+        found = file_sha256(folder / TENSORS)
         if found != described["tensors_sha256"]:
             raise InputError(
                 f"{folder / TENSORS} has sha256 {found[:12]}..., recorded is "
@@ -251,10 +251,6 @@ def _router(tensors: dict[str, Tensor], prefix: str, settings: Settings) -> Rout
     router = Router(first.shape[1], settings.heads, settings.router_hidden, torch.Generator(), settings.torch_dtype)
     router.load_state_dict(state)
     return router
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _card(described: dict[str, Any], tensors: dict[str, Tensor]) -> str:

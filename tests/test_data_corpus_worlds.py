@@ -15,6 +15,7 @@ from micro_paper.data import corpus, hub, registry
 from micro_paper.data.corpus.pairs import candidates
 from micro_paper.data.corpus.ratings import ATTRIBUTES, RATERS
 from micro_paper.data.corpus.text import other_criteria
+from micro_paper.data.corpus.truth import truth
 from micro_paper.data.corpus.worlds import FLIPPED, NEUTRAL
 from micro_paper.errors import InputError
 
@@ -196,7 +197,7 @@ def test_verbosity_goes_by_length() -> None:
 
 def test_cues_flips_and_neutral_prompts_have_their_shares() -> None:
     frame = data.split_frame("bundled-audience", "train")
-    known = corpus.truth("bundled-audience", "train")
+    known = truth("bundled-audience", "train")
     assert (frame["cue"] == "none").mean() == pytest.approx(NEUTRAL, abs=0.03)
     rows = np.arange(len(frame))
     margin = (known.chosen - known.rejected)[rows, known.z]
@@ -225,7 +226,7 @@ def test_every_pair_has_one_label() -> None:
 
 
 def test_the_posterior_is_bayes_rule_by_enumeration() -> None:
-    known = corpus.truth("bundled-audience", "test")
+    known = truth("bundled-audience", "test")
     frame = data.split_frame("bundled-audience", "test")
     assert np.allclose(known.taste.sum(axis=1), 1) and np.allclose(known.posterior.sum(axis=1), 1)
     for i in range(0, len(frame), 40):
@@ -245,7 +246,7 @@ def test_the_posterior_is_bayes_rule_by_enumeration() -> None:
 
 @pytest.mark.parametrize("name", ["bundled-audience", "bundled-topics"])
 def test_labels_come_as_often_as_the_truth_says(name: str) -> None:
-    known = corpus.truth(name, "train")
+    known = truth(name, "train")
     # Orient each pair without looking at its label.
     frame = data.split_frame(name, "train")
     first = (frame["chosen"] < frame["rejected"]).to_numpy()
@@ -263,11 +264,11 @@ def test_labels_come_as_often_as_the_truth_says(name: str) -> None:
 def test_the_truth_lines_up_with_load() -> None:
     for name in JUDGED:
         options = {"fold": 2, "size": 300}
-        rows, known = data.load(name, "test", **options), corpus.truth(name, "test", **options)
+        rows, known = data.load(name, "test", **options), truth(name, "test", **options)
         assert rows["pair_id"][:] == known.pair_id.tolist()
         assert rows["attribute"][:] == [corpus.DIMENSIONS[z] for z in known.z]
     with pytest.raises(InputError, match="rater_ratings"):
-        corpus.truth("bundled-helpsteer")
+        truth("bundled-helpsteer")
 
 
 def test_topics_have_a_taste_and_prompts_say_nothing() -> None:
@@ -312,7 +313,7 @@ def test_both_labels_only_in_the_balanced_world(name: str) -> None:
 
 @pytest.mark.parametrize("name", RPR)
 def test_labels_agree_with_the_levels(name: str) -> None:
-    known = corpus.truth(name, "test")
+    known = truth(name, "test")
     rows = np.arange(len(known.z))
     assert (known.chosen[rows, known.z] > known.rejected[rows, known.z]).all() and (known.p_chosen == 1).all()
     assert np.isnan(known.ceilings()["blind_accuracy"]) and known.ceilings()["bayes_accuracy"] == 1

@@ -3,16 +3,16 @@
 import gzip
 import itertools
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from micro_paper import data
+from micro_paper import data, files
 from micro_paper.data import bench, hub, registry, sources
 from micro_paper.data import open as opened
-from micro_paper.data.files import source_files
 from micro_paper.errors import InputError, MissingError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -193,24 +193,17 @@ def test_a_changed_mirror_file_is_refused_with_both_hashes(tmp_path: Path, monke
     (tmp_path / "summeval").mkdir()
     (tmp_path / "summeval" / "summaries.jsonl").write_text("{}\n")
     monkeypatch.setenv("MICRO_PAPER_DATA", str(tmp_path))
-    expected = source_files("summeval")["summaries.jsonl"].staged_sha256
+    expected = sources.downloads().registry["summeval/summaries.jsonl"].removeprefix("sha256:")
     with pytest.raises(InputError, match=f"summaries.jsonl has sha256 [0-9a-f]{{64}}, expected {expected}"):
         data.load("summeval")
 
 
-def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "x"
-    file.write_bytes(b"abc")
-    calls = []
-    digest = sources.hashlib.file_digest
-    monkeypatch.setattr(sources.hashlib, "file_digest", lambda *a: calls.append(1) or digest(*a))
-    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, example B.1
-    sources.check(file, abc)
-    sources.check(file, abc)
-    assert len(calls) == 1
-    file.write_bytes(b"abcd")
-    with pytest.raises(InputError, match=abc):
-        sources.check(file, abc)
+def test_every_line_of_the_registry_is_pinned() -> None:
+    known = sources.downloads()
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value) for value in known.registry.values())
+    commit = re.compile(r"https://raw\.githubusercontent\.com/[\w.-]+/[\w.-]+/[0-9a-f]{40}/\S+")
+    assert len(known.urls) == 25 and all(commit.fullmatch(url) for url in known.urls.values())
+    assert known.urls["llmbar/Processed_LLMEval2.json"].endswith("/LLMEval%5E2/dataset.json")
 
 
 def test_without_mirror_and_network_the_error_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +214,7 @@ def test_without_mirror_and_network_the_error_says_what_to_set(tmp_path: Path, m
 
     monkeypatch.delenv("MICRO_PAPER_DATA", raising=False)
     monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path))
-    monkeypatch.setattr(pooch, "retrieve", offline)
+    monkeypatch.setattr(pooch, "HTTPDownloader", lambda **settings: offline)
     monkeypatch.setattr(hub, "resolve_revision", offline)
     for name in ("llmbar", "conjoint-taxes", "summeval", "hh_rlhf_human_test", "helpsteer2"):
         with pytest.raises(MissingError, match="MICRO_PAPER_DATA"):
@@ -229,33 +222,53 @@ def test_without_mirror_and_network_the_error_says_what_to_set(tmp_path: Path, m
 
 
 def test_a_download_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The upstream path: pooch with the pinned hash, into the cache, then the same converter."""
-    import hashlib
-
+    """The public file: pooch with the pinned hash, into the cache, then the same converter."""
     import pooch
 
     solution = {"solution": "1 + 1 = 2", "is_correct": True}
     wrong = {"solution": "1 + 1 = 3", "is_correct": False}
     content = (json.dumps({"question": "1 + 1?", "ground_truth": "2", "6b": solution, "175b": wrong}) + "\n").encode()
-    served = hashlib.sha256(content).hexdigest()
-    file = sources.SourceFile("gsm8k_solutions", "x.jsonl", "", "o/r", "c" * 40, "a b/x.jsonl", served)
-    assert file.url == f"https://raw.githubusercontent.com/o/r/{'c' * 40}/a%20b/x.jsonl"
+    served = files.sha256(content)
+    asked = []
 
-    class Server:
-        def __init__(self, **settings: object) -> None: ...
+    def server(url: str, output: str, *args: object, **kwargs: object) -> None:
+        asked.append(url)
+        Path(output).write_bytes(content)
 
-        def __call__(self, url: str, output: str, *args: object, **kwargs: object) -> None:
-            Path(output).write_bytes(content)
-
+    name, url = "gsm8k_solutions/example_model_solutions.jsonl", "https://example.org/x.jsonl"
+    (tmp_path / "sources.txt").write_text(f"{name} sha256:{served} {url}\n")
+    monkeypatch.setattr(sources, "REGISTRY", tmp_path / "sources.txt")
     monkeypatch.delenv("MICRO_PAPER_DATA", raising=False)
-    monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path))
-    monkeypatch.setattr(pooch, "HTTPDownloader", Server)
-    monkeypatch.setattr(bench, "source_files", lambda folder: {"example_model_solutions.jsonl": file})
-    assert bench.gsm8k().frame["chosen"].tolist() == ["1 + 1 = 2"]
+    monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pooch, "HTTPDownloader", lambda **settings: server)
+    for _ in range(2):
+        assert bench.gsm8k().frame["chosen"].tolist() == ["1 + 1 = 2"] and asked == [url]
+    kept = tmp_path / "cache" / "downloads" / name
+    kept.write_bytes(b"cut off")
+    assert bench.gsm8k().frame["chosen"].tolist() == ["1 + 1 = 2"] and len(asked) == 2  # a damaged copy is replaced
+    kept.unlink()
     content = b"tampered"
-    broken = sources.SourceFile("gsm8k_solutions", "x.jsonl", "", "o/r", "d" * 40, "x.jsonl", served)
     with pytest.raises(InputError, match=served):
-        sources.fetch(broken)
+        sources.fetch(name)
+    assert not kept.exists()
+
+
+def test_a_converted_file_is_used_where_the_mirror_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICRO_PAPER_DATA", str(tmp_path / "mirror"))
+    monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path / "cache"))
+    shapes = {"x/converted.csv": b"a,b", "x/public.rda": b"R"}
+    lines = [f"{name} sha256:{files.sha256(content)}" for name, content in shapes.items()]
+    (tmp_path / "sources.txt").write_text("\n".join([lines[0], lines[1] + " https://example.org/public.rda"]))
+    monkeypatch.setattr(sources, "REGISTRY", tmp_path / "sources.txt")
+    (tmp_path / "cache" / "downloads" / "x").mkdir(parents=True)
+    (tmp_path / "mirror" / "x").mkdir(parents=True)
+    (tmp_path / "cache" / "downloads" / "x" / "public.rda").write_bytes(shapes["x/public.rda"])
+    assert sources.fetch(*shapes).read_bytes() == b"R"
+    (tmp_path / "mirror" / "x" / "converted.csv").write_bytes(shapes["x/converted.csv"])
+    assert sources.fetch(*shapes).read_bytes() == b"a,b"
+    with pytest.raises(MissingError, match="MICRO_PAPER_DATA"):
+        (tmp_path / "mirror" / "x" / "converted.csv").unlink()
+        sources.fetch("x/converted.csv")
 
 
 def test_gzipped_rows_are_read(tmp_path: Path) -> None:

@@ -3,22 +3,9 @@
 Names: `names()`, and `jsonl:PATH` for your own data (see `micro_paper.data.jsonl`).
 """
 
-from micro_paper.data.criteria import CRITERIA, SECTIONS, apply_context
-from micro_paper.data.pairs import attribute_pairs, drop_unanimous, unanimous
-from micro_paper.data.registry import (
-    DatasetInfo,
-    describe,
-    feature_names,
-    load,
-    load_all,
-    load_whole,
-    names,
-    ratings,
-    skipped,
-    split_frame,
-)
-from micro_paper.data.splits import SPLITS, assign_folds, leakage_report, paper_first_500
-from micro_paper.data.tables import contexts, counts, length_report
+from __future__ import annotations
+
+from typing import Any
 
 __all__ = [
     "CRITERIA",
@@ -45,3 +32,19 @@ __all__ = [
     "split_frame",
     "unanimous",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: which data sets a profile names can be told without the libraries that read them.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from micro_paper.data import criteria, pairs, registry, splits, tables
+
+    homes = {
+        criteria: ("CRITERIA", "SECTIONS", "apply_context"),
+        pairs: ("attribute_pairs", "drop_unanimous", "unanimous"),
+        splits: ("SPLITS", "assign_folds", "leakage_report", "paper_first_500"),
+        tables: ("contexts", "counts", "length_report"),
+    }
+    home = next((module for module, held in homes.items() if name in held), registry)
+    return getattr(home, name)

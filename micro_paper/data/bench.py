@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 
 from micro_paper.data.criteria import CRITERIA
-from micro_paper.data.files import source_files
 from micro_paper.data.frames import Built, from_rows
-from micro_paper.data.sources import fetch, read_json, read_jsonl
+from micro_paper.data.sources import fetch, public, read_json, read_jsonl
 from micro_paper.errors import InputError
 
 LLMBAR = {
@@ -28,10 +27,9 @@ LLMBAR = {
 
 def llmbar() -> Built:
     """LLMBar's five subsets (419 pairs) and the human-labelled chat pairs stored beside them (466)."""
-    files = source_files("llmbar")
     rows = []
     for name, subset in LLMBAR.items():
-        for row in read_json(fetch(files[name])):
+        for row in read_json(fetch(f"llmbar/{name}")):
             best, worst = ("output_1", "output_2") if int(row["label"]) == 1 else ("output_2", "output_1")
             rows.append(_row("llmbar", row["input"], row[best], row[worst], subset))
     return from_rows(rows, "llmbar")
@@ -39,12 +37,9 @@ def llmbar() -> Built:
 
 def xstest() -> Built:
     """XSTest: full compliance over full refusal on safe prompts, the reverse on unsafe ones; each two such answers."""
-    files = source_files("xstest")
     answers: dict[str, dict[str, Any]] = {}
-    for name in sorted(files):
-        if name == "xstest_prompts.csv":
-            continue  # the completions name each prompt's type: contrast_* are the unsafe ones
-        for row in pd.read_csv(fetch(files[name])).itertuples():
+    for name in sorted(public("xstest/xstest_v2_completions_")):  # they name each prompt's type: contrast_* are unsafe
+        for row in pd.read_csv(fetch(name)).itertuples():
             kind = {"1_full_compliance": "comply", "2_full_refusal": "refuse"}.get(row.final_label)
             entry = answers.setdefault(row.id, {"prompt": row.prompt, "type": row.type, "comply": [], "refuse": []})
             if kind:
@@ -63,8 +58,8 @@ def xstest() -> Built:
 def humanevalpack() -> Built:
     """HumanEvalPack: the canonical program over the buggy one, six languages (RewardBench's hep-* subsets)."""
     rows = []
-    for name, file in source_files("humanevalpack").items():
-        language = name.partition(".")[0]
+    for language in ("python", "js", "java", "go", "cpp", "rust"):
+        file = fetch(f"humanevalpack/{language}.jsonl", f"humanevalpack/{language}/humanevalpack.jsonl")
         rows += [
             _row(
                 "humanevalpack",
@@ -73,7 +68,7 @@ def humanevalpack() -> Built:
                 r["declaration"] + r["buggy_solution"],
                 f"hep-{language}",
             )
-            for r in read_jsonl(fetch(file))
+            for r in read_jsonl(file)
         ]
     return from_rows(rows, "humanevalpack")
 
@@ -81,7 +76,7 @@ def humanevalpack() -> Built:
 def gsm8k() -> Built:
     """GSM8K: each right model solution over each wrong one of the same question; ground truth is not used."""
     rows = []
-    for row in read_jsonl(fetch(source_files("gsm8k_solutions")["example_model_solutions.jsonl"])):
+    for row in read_jsonl(fetch("gsm8k_solutions/example_model_solutions.jsonl")):
         solutions = [v for v in row.values() if isinstance(v, dict)]
         right = [s["solution"] for s in solutions if s["is_correct"]]
         wrong = [s["solution"] for s in solutions if not s["is_correct"]]
@@ -92,7 +87,7 @@ def gsm8k() -> Built:
 def pandalm() -> Built:
     """PandaLM's human test set by the majority of three annotators; ties and rows without a majority are counted."""
     rows, skipped = [], Counter()
-    for row in read_json(fetch(source_files("pandalm")["testset-v1.json"])):
+    for row in read_json(fetch("pandalm/testset-v1.json")):
         label, votes = Counter(row[f"annotator{k}"] for k in (1, 2, 3)).most_common(1)[0]
         if votes < 2 or label == 0:
             skipped["no majority" if votes < 2 else "ties"] += 1
@@ -105,7 +100,7 @@ def pandalm() -> Built:
 
 def hhh_alignment() -> Built:
     """HHH alignment with the criterion stated with each pair: honest, helpful, harmless, other."""
-    content = fetch(source_files("hhh_alignment")["hhh_alignment.jsonl"])
+    content = fetch("hhh_alignment/hhh_alignment.jsonl", "hhh_alignment/hhh_alignment_eval.json")
     rows = read_jsonl(content) if content.suffix == ".jsonl" else [hhh_row(r) for r in read_json(content)]
     return from_rows(
         [

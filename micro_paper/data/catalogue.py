@@ -49,15 +49,15 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the table; `folder` and `files` lie in a mirror, `hub` is a repository, `options` have defaults."""
+    """One line of the table; `files` is how its files' names in the registry of sources start, `hub` a repository,
+    `options` have defaults."""
 
     build: Callable[..., Built]
     kind: str
     licence: str
     citation: str
     pool: str = ""
-    folder: str = ""
-    files: tuple[str, ...] = ()
+    files: str = ""
     hub: str = ""
     attributes: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
@@ -81,15 +81,14 @@ def _hub(name: str, kind: str, licence: str, citation: str) -> Entry:
     return Entry(partial(hub.build, name), kind, licence, citation, hub=hub.HUB[name].repository, options=_HUB_OPTIONS)
 
 
-def _conjoint(name: str, file: str, citation: str) -> Entry:
+def _conjoint(name: str, citation: str) -> Entry:
     group = opened.CONJOINT[name]["group"]
     return Entry(
         partial(opened.conjoint, name),
         "tabular",
         "MIT (R package cregg)",
         citation,
-        folder="conjoint_taxes_immigration",
-        files=(file,),
+        files=opened.CONJOINT[name]["file"],
         options={"group": None},
         attributes=tuple(f"{group}={value}" for value in (*_STATES[group], opened.NOT_STATED)),
     )
@@ -121,25 +120,21 @@ ENTRIES: dict[str, Entry] = {
         opened.summeval_reversals, "criteria", _SUMMEVAL_LICENCE, _SUMMEVAL, pool="summeval", hub="mteb/summeval"
     ),
     "hh_rlhf_human_test": Entry(opened.hh_rlhf, "binary", "MIT", "Bai et al. (2022), HH-RLHF", hub="Anthropic/hh-rlhf"),
-    "conjoint-taxes": _conjoint("conjoint-taxes", "taxes.csv", "Ballard-Rosa, Martin and Scheve (2017)"),
-    "conjoint-immigration": _conjoint(
-        "conjoint-immigration", "immigration.csv", "Hainmueller, Hopkins and Yamamoto (2014)"
-    ),
-    "llmbar": Entry(
-        bench.llmbar, "binary", "MIT", "Zeng et al. (2024), LLMBar", folder="llmbar", files=tuple(bench.LLMBAR)
-    ),
-    "xstest": Entry(bench.xstest, "binary", "CC-BY-4.0", "Roettger et al. (2024), XSTest", folder="xstest"),
+    "conjoint-taxes": _conjoint("conjoint-taxes", "Ballard-Rosa, Martin and Scheve (2017)"),
+    "conjoint-immigration": _conjoint("conjoint-immigration", "Hainmueller, Hopkins and Yamamoto (2014)"),
+    "llmbar": Entry(bench.llmbar, "binary", "MIT", "Zeng et al. (2024), LLMBar", files="llmbar/"),
+    "xstest": Entry(bench.xstest, "binary", "CC-BY-4.0", "Roettger et al. (2024), XSTest", files="xstest/"),
     "humanevalpack": Entry(
-        bench.humanevalpack, "binary", "MIT", "Muennighoff et al. (2024), OctoPack", folder="humanevalpack"
+        bench.humanevalpack, "binary", "MIT", "Muennighoff et al. (2024), OctoPack", files="humanevalpack/"
     ),
-    "gsm8k_solutions": Entry(bench.gsm8k, "binary", "MIT", "Cobbe et al. (2021), GSM8K", folder="gsm8k_solutions"),
-    "pandalm": Entry(bench.pandalm, "binary", "Apache-2.0", "Wang et al. (2024), PandaLM", folder="pandalm"),
+    "gsm8k_solutions": Entry(bench.gsm8k, "binary", "MIT", "Cobbe et al. (2021), GSM8K", files="gsm8k_solutions/"),
+    "pandalm": Entry(bench.pandalm, "binary", "Apache-2.0", "Wang et al. (2024), PandaLM", files="pandalm/"),
     "hhh_alignment": Entry(
         bench.hhh_alignment,
         "binary",
         "Apache-2.0",
         "Askell et al. (2021), HHH alignment; copy of Prometheus (Kim et al. 2024)",
-        folder="hhh_alignment",
+        files="hhh_alignment/",
     ),
     "helpsteer2": _hub("helpsteer2", "rated", "CC-BY-4.0", "Wang et al. (2024), HelpSteer2"),
     "rpr": _hub("rpr", "criteria", "CDLA-Permissive-2.0", "Pitis et al. (2024), RPR"),

@@ -8,7 +8,6 @@ JSON lines with the split in the file names) is used in place of the hub.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from micro_paper.data.frames import Built, Messages, duplicate_conflicts, from_r
 from micro_paper.data.pairs import prompt_key
 from micro_paper.data.sources import read_jsonl
 from micro_paper.errors import InputError, MissingError
+from micro_paper.files import write_atomic
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json")
 Rows = list[dict[str, Any]]
@@ -159,10 +159,7 @@ def resolve_revision(repository: str) -> str:
     known = json.loads(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
     if repository not in known:
         known[repository] = HfApi().dataset_info(repository, timeout=30).sha
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        part = lock.with_name(f"{lock.name}.{os.getpid()}")
-        part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        part.replace(lock)
+        write_atomic(lock, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
     return known[repository]
 
 

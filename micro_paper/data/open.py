@@ -11,7 +11,6 @@ import pandas as pd
 
 from micro_paper.data import hub
 from micro_paper.data.criteria import CRITERIA
-from micro_paper.data.files import source_files
 from micro_paper.data.frames import Built, Messages, duplicate_conflicts, from_ratings, from_rows, merge_turns
 from micro_paper.data.pairs import digest
 from micro_paper.data.sources import fetch, in_mirror, read_jsonl
@@ -57,9 +56,8 @@ def summeval_reversals() -> Built:
 
 
 def _summeval_ratings() -> pd.DataFrame:
-    files = source_files("summeval")
-    summaries = in_mirror(files["summaries.jsonl"])
-    articles = in_mirror(files["docs.jsonl"])
+    summaries = in_mirror("summeval/summaries.jsonl")
+    articles = in_mirror("summeval/docs.jsonl")
     if summaries and articles:
         return summeval_table(read_jsonl(summaries), read_jsonl(articles))
     return summeval_table(hub.rows("summeval", "test"))
@@ -94,7 +92,7 @@ def hh_rlhf() -> Built:
 
     Some upstream answers are empty; they are kept, because a person preferred the other one. Offensive text.
     """
-    path = in_mirror(source_files("hh_rlhf_human_test")["hh_human_test.jsonl.gz"])
+    path = in_mirror("hh_rlhf_human_test/hh_human_test.jsonl.gz")
     if path:
         rows = [hh_row(r, r["subset"]) for r in read_jsonl(path)]
     else:
@@ -145,7 +143,7 @@ def dialogue(text: str) -> Messages:
 
 CONJOINT: dict[str, dict[str, Any]] = {
     "conjoint-taxes": {
-        "file": "taxes.csv",
+        "file": "conjoint_taxes_immigration/taxes",
         "user": "ID",
         "task": None,
         "won": "chose_plan",
@@ -154,7 +152,7 @@ CONJOINT: dict[str, dict[str, Any]] = {
         "attitudes": ("taxes_harm_economy", "inequality_aversion", "partyid"),
     },
     "conjoint-immigration": {
-        "file": "immigration.csv",
+        "file": "conjoint_taxes_immigration/immigration",
         "user": "CaseID",
         "task": "contest_no",
         "won": "ChosenImmigrant",
@@ -239,7 +237,7 @@ def conjoint(name: str, group: str | None = None) -> Built:
 
 
 def _conjoint_table(spec: dict[str, Any]) -> pd.DataFrame:
-    path = fetch(source_files("conjoint_taxes_immigration")[spec["file"]])
+    path = fetch(f"{spec['file']}.csv", f"{spec['file']}.rda")
     if path.suffix == ".csv":  # "None" is a level of JobExperience, not a missing value
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     else:
@@ -247,7 +245,8 @@ def _conjoint_table(spec: dict[str, Any]) -> pd.DataFrame:
             import pyreadr
         except ImportError as error:
             raise MissingError(
-                f"{path.name} is an R file: set MICRO_PAPER_DATA to a mirror with {spec['file']}, or install pyreadr"
+                f"{path.name} is an R file: set MICRO_PAPER_DATA to a mirror with {spec['file']}.csv, "
+                "or install pyreadr"
             ) from error
         table = next(iter(pyreadr.read_r(str(path)).values()))
         table = table.astype({c: object for c in table.columns if isinstance(table[c].dtype, pd.CategoricalDtype)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from micro_paper.errors import InputError, suggest
+from micro_paper.files import sha256
 
 KEYS = ("prompt_id", "prompt", "response", "user_id", "response_id")
 
@@ -28,7 +28,7 @@ def prompt_key(prompt: Any) -> str:
 def digest(*parts: Any) -> str:
     """Return a stable id, 16 hexadecimal digits of the sha256 of the parts (each text, or JSON of anything else)."""
     texts = [p if isinstance(p, str) else json.dumps(p, sort_keys=True, ensure_ascii=False) for p in parts]
-    return hashlib.sha256("\x1f".join(texts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return sha256("\x1f".join(texts).encode("utf-8", "surrogatepass"))[:16]
 
 
 def attribute_pairs(ratings: pd.DataFrame, attributes: Sequence[str] | None = None) -> pd.DataFrame:

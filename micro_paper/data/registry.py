@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,12 @@ from micro_paper import paths
 from micro_paper.data import jsonl
 from micro_paper.data.catalogue import ENTRIES, DatasetInfo, Entry
 from micro_paper.data.criteria import CRITERIA
-from micro_paper.data.files import source_files
 from micro_paper.data.frames import COLUMNS, INTERNAL, Built
 from micro_paper.data.pairs import drop_unanimous as without_unanimous
+from micro_paper.data.sources import public
 from micro_paper.data.splits import assign_folds, check_fold, check_split, paper_first_500
 from micro_paper.errors import InputError, suggest
+from micro_paper.files import sha256
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,12 +44,8 @@ def describe(name: str) -> DatasetInfo:
         return DatasetInfo(name, name, kind, "your own", (), (), "", attributes)
     entry = _entry(name)
     pool = entry.pool or name
-    files = (
-        [f for n, f in source_files(entry.folder).items() if not entry.files or n in entry.files]
-        if entry.folder
-        else []
-    )
-    urls = tuple(f.url for f in files) or ((f"https://huggingface.co/datasets/{entry.hub}",) if entry.hub else ())
+    files = list(public(entry.files).values()) if entry.files else []
+    urls = tuple(url for url, _ in files) or ((f"https://huggingface.co/datasets/{entry.hub}",) if entry.hub else ())
     attributes = entry.attributes or tuple(CRITERIA[pool])
     return DatasetInfo(
         name,
@@ -57,7 +53,7 @@ def describe(name: str) -> DatasetInfo:
         entry.kind,
         entry.licence,
         urls,
-        tuple(f.sha256 for f in files),
+        tuple(sha256 for _, sha256 in files),
         entry.citation,
         attributes,
         entry.kind != "tabular",
@@ -111,10 +107,12 @@ def load_whole(name: str, **options: Any) -> Dataset:
 
 
 def _dataset(frame: pd.DataFrame, whole: pd.DataFrame) -> Dataset:
-    from datasets import Dataset
+    from datasets import Dataset, Value
 
     features = _features(whole)
-    return Dataset.from_dict({c: _column(frame[c], features[c]) for c in features}, features=features)
+    text = Value("string")
+    columns = {c: _texts(frame[c]) if kind == text else frame[c].tolist() for c, kind in features.items()}
+    return Dataset.from_dict(columns, features=features)
 
 
 def load_all(name: str, **options: Any) -> Dataset:
@@ -147,7 +145,7 @@ def split_frame(name: str, split: str, **options: Any) -> pd.DataFrame:
 def _sized(frame: pd.DataFrame, size: int) -> pd.DataFrame:
     """Keep whole comparisons in an order that no file order can bias, as long as their labels fit."""
     labels = frame.groupby("comparison_id").size()
-    order = sorted(labels.index, key=lambda c: hashlib.sha256(c.encode()).hexdigest())
+    order = sorted(labels.index, key=lambda c: sha256(c.encode()))
     fits = labels[order].cumsum() <= size
     return frame[frame["comparison_id"].isin(fits.index[fits])]
 
@@ -267,10 +265,8 @@ def _features(whole: pd.DataFrame) -> Any:
     return Features(types)
 
 
-def _column(values: pd.Series, kind: Any) -> Any:
-    """Return the values for datasets; each distinct text is converted once, as an article is in many pairs."""
-    if getattr(kind, "dtype", None) != "string":
-        return values.tolist()
+def _texts(values: pd.Series) -> pa.Array:
+    """Return the texts for datasets; each distinct one is converted once, as an article is in many pairs."""
     codes, distinct = pd.factorize(values.to_numpy(object))
     texts = pa.array([None if v is None else str(v) for v in distinct], pa.string())
     return texts.take(pa.array(codes, mask=codes < 0))

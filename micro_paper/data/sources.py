@@ -1,111 +1,91 @@
-"""Files of the open data: a local mirror first, then the pinned public address, always checked by sha256."""
+"""Files of the open data: a local mirror first, then the pinned public address, always checked by sha256.
+
+`sources.txt` beside this file is the registry: every file's name, hash and address.
+"""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 from micro_paper import paths
 from micro_paper.errors import InputError, MissingError
+from micro_paper.files import file_sha256
 
+if TYPE_CHECKING:
+    from pooch import Pooch
+
+REGISTRY = Path(__file__).with_name("sources.txt")
 HINT = "set MICRO_PAPER_DATA to a folder that mirrors the open data, or allow network access"
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of a data set.
+def downloads() -> Pooch:
+    """Return the registry's files, with the cache folder as the place of those that are downloaded."""
+    import pooch  # on demand: most data sets need no file of the registry
 
-    Attributes:
-        folder: its folder in a mirror.
-        staged: its name in a mirror.
-        staged_sha256: hash of the mirror's copy.
-        repository, commit, path: the public GitHub source; empty where the upstream file is not used.
-        sha256: hash of the upstream file; equals `staged_sha256` where the mirror holds it unchanged.
-    """
-
-    folder: str
-    staged: str
-    staged_sha256: str
-    repository: str = ""
-    commit: str = ""
-    path: str = ""
-    sha256: str = ""
-
-    @property
-    def url(self) -> str:
-        """The pinned public address, or "" where there is none."""
-        if not self.repository:
-            return ""
-        return f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{quote(self.path)}"
+    pooch.get_logger().setLevel("WARNING")
+    found = pooch.create(paths.cache_dir() / "downloads", base_url="")
+    found.load_registry(REGISTRY)
+    return found
 
 
-def in_mirror(file: SourceFile) -> Path | None:
-    """Return the checked staged file from the mirror, or None where the mirror lacks it.
+def public(prefix: str) -> dict[str, tuple[str, str]]:
+    """Return {name: (address, sha256)} of the public files whose names start with `prefix`, in the registry's order."""
+    known = downloads()
+    return {
+        name: (url, known.registry[name].removeprefix("sha256:"))
+        for name, url in known.urls.items()
+        if name.startswith(prefix)
+    }
+
+
+def in_mirror(name: str) -> Path | None:
+    """Return the checked file from the mirror, or None where the mirror lacks it.
 
     Raises:
         InputError: the mirror's file has another sha256.
     """
     root = paths.mirror()
-    path = root / file.folder / file.staged if root else None
+    path = root / name if root else None
     if path is None or not path.is_file():
         return None
-    check(path, file.staged_sha256)
+    expected = downloads().registry[name].removeprefix("sha256:")
+    if (found := file_sha256(path)) != expected:
+        raise InputError(f"{path} has sha256 {found}, expected {expected}: restore the original file")
     return path
 
 
-def fetch(file: SourceFile) -> Path:
-    """Return a local copy of `file`: from the mirror (staged), else from the cache or the public source (upstream).
+def fetch(*names: str) -> Path:
+    """Return a local copy of one file.
+
+    Args:
+        names: the shapes in which it may come, best first: the first that the mirror holds is taken, else the first
+            with a public address, from the cache or from there.
 
     Raises:
         InputError: a file has another sha256 than expected.
         MissingError: neither mirror nor network has it; says what to set.
     """
-    if found := in_mirror(file):
-        return found
-    if not file.url:
-        raise MissingError(f"{file.folder}/{file.staged} is not in the mirror and has no public file: {HINT}")
-    folder = paths.cache_dir() / "downloads" / file.folder / file.commit[:12]
-    target = folder / file.path.replace("/", "__")
-    if not target.is_file():
-        _download(file.url, file.sha256, target)
-    check(target, file.sha256)
-    return target
+    for name in names:
+        if found := in_mirror(name):
+            return found
+    known = downloads()
+    for name in names:
+        if name in known.urls:
+            return _download(known, name)
+    raise MissingError(f"{names[0]} is not in the mirror and has no public file: {HINT}")
 
 
-def check(path: Path, sha256: str) -> None:
-    """Raise InputError naming file, expected and found hash unless `path` has this sha256."""
-    state = path.stat()
-    found = _sha256(str(path), state.st_mtime_ns, state.st_size)
-    if found != sha256:
-        raise InputError(f"{path} has sha256 {found}, expected {sha256}: delete it, or restore the original file")
+def _download(known: Pooch, name: str) -> Path:
+    import pooch
 
-
-@lru_cache(maxsize=256)
-def _sha256(path: str, mtime_ns: int, size: int) -> str:
-    with open(path, "rb") as stream:  # mtime and size are in the key, so that a changed file is read again
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _download(url: str, sha256: str, target: Path) -> None:
-    import pooch  # not needed where a mirror is there
-
-    pooch.get_logger().setLevel("WARNING")
+    url, sha256 = known.get_url(name), known.registry[name]
     try:
-        pooch.retrieve(
-            url,
-            known_hash=f"sha256:{sha256}",
-            fname=target.name,
-            path=target.parent,
-            downloader=pooch.HTTPDownloader(timeout=30),
-        )
+        return Path(known.fetch(name, downloader=pooch.HTTPDownloader(timeout=30)))
     except ValueError as error:  # pooch's hash mismatch; it keeps nothing of the file
-        raise InputError(f"{url}: {str(error).splitlines()[0]} (expected sha256 {sha256})") from error
+        raise InputError(f"{url}: {str(error).splitlines()[0]} (expected {sha256})") from error
     except OSError as error:  # requests' errors are OSErrors
         raise MissingError(f"cannot read {url} ({type(error).__name__}): {HINT}") from error
 

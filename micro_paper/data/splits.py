@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from micro_paper.errors import InputError, suggest
+from micro_paper.files import sha256
 
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
@@ -46,7 +46,7 @@ def assign_folds(prompt_ids: Iterable[str], fold: int = 0, official_test: Iterab
     """
     fold = check_fold(fold)
     official = {str(p) for p in official_test}
-    rest = sorted({str(p) for p in prompt_ids} - official, key=lambda p: hashlib.sha256(p.encode()).hexdigest())
+    rest = sorted({str(p) for p in prompt_ids} - official, key=lambda p: sha256(p.encode()))
     edges = [k * len(rest) // FOLDS for k in range(FOLDS + 1)]
     after = (fold + 1) % FOLDS
     half = edges[after] + (edges[after + 1] - edges[after] + 1) // 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
 from micro_paper.experiments.worlds import World, load_folds, load_world
+from micro_paper.files import sha256
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Pairs
 
@@ -100,9 +100,7 @@ def load_bench(
             dataset[str(subset)] = name
         parts.append(whole)
         prints.append(world.fingerprint)
-    return Bench(
-        " + ".join(names.split()), concatenate(parts), dataset, hashlib.sha256("".join(prints).encode()).hexdigest()
-    )
+    return Bench(" + ".join(names.split()), concatenate(parts), dataset, sha256("".join(prints).encode()))
 
 
 def load_training(names: str, folds: int, **options: Any) -> list[World]:
@@ -119,7 +117,7 @@ def load_training(names: str, folds: int, **options: Any) -> list[World]:
             " + ".join(w.name for w in parts),
             parts[0].fold,
             **{s: concatenate([getattr(w, s) for w in parts]) for s in ("train", "validation", "test")},
-            fingerprint=hashlib.sha256("".join(w.fingerprint for w in parts).encode()).hexdigest(),
+            fingerprint=sha256("".join(w.fingerprint for w in parts).encode()),
         )
         for parts in zip(*loaded, strict=True)
     ]

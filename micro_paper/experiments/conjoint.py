@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from micro_paper import data as datasets
 from micro_paper.errors import InputError
+from micro_paper.files import sha256
 
 RIDGE = 1.0  # of the summed loss: one-hot differences are collinear, and the prior is worth one pair
 
@@ -72,7 +72,7 @@ class Respondents:
     def fingerprint(self) -> str:
         """sha256 of the content."""
         content = [np.ascontiguousarray(self.difference).tobytes(), np.asarray(self.person, dtype=np.int64).tobytes()]
-        return hashlib.sha256(b"".join([*content, self.attitudes.to_csv().encode()])).hexdigest()
+        return sha256([*content, self.attitudes.to_csv().encode()])
 
 
 GROUPINGS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from micro_paper.data.named import named_worlds
 from micro_paper.experiments.worlds import World, load_world
 from micro_paper.features.extract import pool_store
 from micro_paper.features.settings import FeatureSettings
+from micro_paper.files import sha256
 from micro_paper.paths import project_root
 
 GROUPED, FIRST_500 = "grouped by prompt", "first 500 rows of each attribute"
@@ -143,9 +143,6 @@ def fingerprints(names: Sequence[str]) -> dict[str, str]:
         if name.startswith("synthetic-"):
             out[name] = name
             continue
-        digest = hashlib.sha256()
-        for split in data.SPLITS:
-            frame = data.split_frame(name, split)
-            digest.update("\n".join(frame["pair_id"] + frame["attribute"] + split).encode())
-        out[name] = digest.hexdigest()
+        frames = {split: data.split_frame(name, split) for split in data.SPLITS}
+        out[name] = sha256("\n".join(f["pair_id"] + f["attribute"] + split).encode() for split, f in frames.items())
     return out

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pandas as pd
 
 from micro_paper.errors import InputError
+from micro_paper.files import sha256
 from micro_paper.theory.bounds import bound_chain
 from micro_paper.theory.population import Population
 from micro_paper.theory.split import split
@@ -15,7 +14,7 @@ from micro_paper.theory.split import split
 
 def fingerprint(ratings: pd.DataFrame) -> str:
     """sha256 of the table's content."""
-    return hashlib.sha256(ratings.to_csv(index=False).encode()).hexdigest()
+    return sha256(ratings.to_csv(index=False).encode())
 
 
 def rated_population(ratings: pd.DataFrame, attributes: list[str], scale: float) -> Population:

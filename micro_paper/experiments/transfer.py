@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
 from micro_paper.experiments.worlds import World
+from micro_paper.files import sha256
 from micro_paper.pairs import Pairs
 
 SHARED = ("refuse", "drop")
@@ -63,13 +63,13 @@ def transfer_world(source: World, target: World, *, shared: str = "refuse") -> W
             f"every training prompt of {source.name} is a test prompt of {target.name}: nothing to train on"
         )
     kept = "".join(pair for split in splits.values() for pair in ("\0", *split.pair_id))
-    identity = f"{source.fingerprint}\0{target.fingerprint}\0{hashlib.sha256(kept.encode()).hexdigest()}"
+    identity = f"{source.fingerprint}\0{target.fingerprint}\0{sha256(kept.encode())}"
     return World(
         f"{source.name} -> {target.name}",
         target.fold,
         **splits,
         test=target.test,
-        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+        fingerprint=sha256(identity.encode()),
         context_source=target.train,
         context_validation=target.validation,
     )

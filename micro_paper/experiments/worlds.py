@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from micro_paper.data import synthetic
 from micro_paper.errors import InputError
 from micro_paper.features.settings import FEATURE_PARAMETERS
+from micro_paper.files import sha256
 from micro_paper.pairs import Pairs
 from micro_paper.paths import project_root
 
@@ -237,16 +237,19 @@ def names_of(worlds: Sequence[World]) -> dict[str, str]:
     """Return {name: hash over the fingerprints of its folds}, as a manifest wants its inputs."""
     names = dict.fromkeys(world.name for world in worlds)
     folds = {name: "".join(w.fingerprint for w in worlds if w.name == name) for name in names}
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in folds.items()}
+    return {name: sha256(text.encode()) for name, text in folds.items()}
 
 
 def _fingerprint(splits: Mapping[str, Pairs], address: str = "") -> str:
     """Hash which pairs are in which split, with their labels, and their features (by a store's address if any)."""
-    digest = hashlib.sha256(address.encode())
-    for split, pairs in splits.items():
-        for column in (pairs.pair_id, pairs.prompt_id, pairs.attribute):
-            digest.update("\0".join([split, *column]).encode())
-        if not address:
-            for table in (pairs.difference, pairs.prompts, pairs.contexts):
-                digest.update(b"" if table is None else table.cpu().numpy().tobytes())
-    return digest.hexdigest()
+
+    def pieces() -> Iterator[bytes]:
+        yield address.encode()
+        for split, pairs in splits.items():
+            for column in (pairs.pair_id, pairs.prompt_id, pairs.attribute):
+                yield "\0".join([split, *column]).encode()
+            if not address:
+                for table in (pairs.difference, pairs.prompts, pairs.contexts):
+                    yield b"" if table is None else table.cpu().numpy().tobytes()
+
+    return sha256(pieces())

@@ -66,7 +66,7 @@ class Backbone:
 
     @property
     def max_positions(self) -> int | None:
-        return getattr(self.model.config, "max_position_embeddings", None)
+        return _setting(self.model.config, "max_position_embeddings")
 
     @classmethod
     def load(cls, name: str, layers: int = 0, dtype: str = "auto", device: str = "auto") -> Backbone:
@@ -93,13 +93,13 @@ class Backbone:
                 tokenizer = AutoTokenizer.from_pretrained(folder)
             except (OSError, ValueError) as error:
                 raise _unreadable(name, folder, error) from error
-            total = getattr(config, "num_hidden_layers", None)
+            total = _setting(config, "num_hidden_layers")
             if total is None or layers > total or layers < 0:
                 raise InputError(f"layers={layers}: backbone {name!r} has {total}; give 0 (all) to {total}")
             keep = layers or total
             config.num_hidden_layers = keep
-            if getattr(config, "layer_types", None):
-                config.layer_types = config.layer_types[:keep]
+            if kinds := _setting(config, "layer_types"):
+                config.layer_types = kinds[:keep]
             try:
                 with _throughout(kind):
                     model, info = AutoModel.from_pretrained(
@@ -205,7 +205,7 @@ class Backbone:
                 hidden, cache = self._forward(ids, torch.ones(2, 4, dtype=torch.bool), torch.arange(4)[None])
             causal = torch.allclose(hidden[0, :3], hidden[1, :3], atol=1e-2, rtol=1e-2)
             causal = causal and cache.get_seq_length() == 4
-        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        except Exception as error:  # many kinds, by what a model that is no decoder makes of the cache
             raise InputError(f"backbone {self.name!r} is no causal model: {first_line(error)}") from error
         if not causal:
             raise InputError(f"backbone {self.name!r} is no causal model: features need a decoder")
@@ -253,10 +253,16 @@ def _throughout(dtype: torch.dtype) -> contextlib.AbstractContextManager:
     return _Float64() if dtype == torch.float64 else contextlib.nullcontext()
 
 
+def _setting(config: Any, name: str) -> Any:
+    """Return a setting of a model's config under its common name, or None where this kind of model has none."""
+    return config.to_dict().get(config.attribute_map.get(name, name))
+
+
 def _drop_final_norm(model: nn.Module, name: str) -> None:
-    for attribute in _FINAL_NORMS:
-        if isinstance(getattr(model, attribute, None), nn.Module):
-            setattr(model, attribute, nn.Identity())
+    parts = dict(model.named_children())
+    for part in _FINAL_NORMS:
+        if part in parts:
+            setattr(model, part, nn.Identity())
             return
     raise InputError(f"backbone {name!r} ({type(model).__name__}) has no final norm known here: use layers=0")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from micro_paper import data
+from micro_paper.data.criteria import apply_context
 from micro_paper.errors import InputError
 from micro_paper.features import store as files
 from micro_paper.features.backbone import Backbone, Group, feature_dtype, resolve_dtype
@@ -22,6 +23,7 @@ from micro_paper.features.plan import Plan, make_plan
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.features.store import FeatureStore, Index
 from micro_paper.features.tokens import Messages
+from micro_paper.files import sha256
 from micro_paper.training import resolve_device
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def extract(
     dtype = backbone.dtype if backbone else resolve_dtype(settings.dtype, resolve_device(device))
     items = collect(datasets, settings.heads_see)
     identity = _identity(items, settings, backbone, dtype)
-    address = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    address = sha256(json.dumps(identity, sort_keys=True).encode())
     folder = Path(root) / address
     if store := files.open_store(folder, address, identity["settings"]):
         return store
@@ -124,8 +126,6 @@ def pool_store(
     Raises:
         InputError, MissingError: as `extract` and `data.load_whole`.
     """
-    from micro_paper import data
-
     pool = data.describe(name).pool
     names = sorted({name, *(other for other in data.names() if data.describe(other).pool == pool)})
     sets = [rows for n in names if len(rows := data.load_whole(n, **options))]
@@ -150,8 +150,6 @@ def encode_new(
         raise InputError("responses must be a list of texts")
     base = prompt
     if context and settings.heads_see:
-        from micro_paper.data import apply_context
-
         base, _ = apply_context(context, prompt, settings.heads_see)
     items = [Item(RESPONSE, base, r) for r in responses] + [Item(PROMPT, prompt)]
     items += [Item(CONTEXT, prompt, context), Item(CRITERION, context)] if context else []
@@ -184,15 +182,13 @@ def _identity(
         named.pop("response_context")
     sample = None
     if any(item.kind == CONTEXT for item in items.values()):
-        from micro_paper.data import apply_context
-
         sample = apply_context("C", "P", settings.context_position)
     return {
         "format": files.FORMAT,
         "settings": named,
         "fingerprint": backbone.fingerprint if backbone else fingerprint(settings.backbone),
         "context": sample,
-        "items": hashlib.sha256(b"".join(items)).hexdigest(),
+        "items": sha256(items),
     }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from micro_paper.data.criteria import apply_context
 from micro_paper.errors import InputError
 from micro_paper.features.tokens import Messages, as_messages
+from micro_paper.files import digest
 
 RESPONSE, PROMPT, CONTEXT, CRITERION = "response", "prompt", "context", "criterion"
 
@@ -46,7 +47,7 @@ class RowKeys:
 def item_key(item: Item) -> bytes:
     """Return the sha256 that names an item; a string prompt is the same as one user message."""
     text = json.dumps([item.kind, as_messages(item.prompt), item.text], ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return digest(text.encode("utf-8", "surrogatepass"))
 
 
 def row_items(dataset: Any, heads_see: str | None = None) -> Iterator[RowItems]:
@@ -60,8 +61,6 @@ def row_items(dataset: Any, heads_see: str | None = None) -> Iterator[RowItems]:
     Raises:
         InputError: a column or a text is missing, or some rows state a context and others none.
     """
-    from micro_paper.data import apply_context
-
     names = set(dataset.column_names)
     for name in ("prompt", "chosen", "rejected"):
         if name not in names:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import io
 import json
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from micro_paper.errors import InputError, MissingError
+from micro_paper.files import file_sha256, sha256
 from micro_paper.paths import cache_dir
 
 PACKAGED = "smollm2"
@@ -33,19 +33,14 @@ def fingerprint(name: str) -> str:
     The packaged model: the sha256 of its GGUF and the conversion's version. A folder: its json, template,
     tokenizer and weight files. A hub model: id and resolved revision.
     """
-    digest = hashlib.sha256()
     if name == PACKAGED:
-        digest.update(f"{PACKAGED}:{GGUF_SHA256}:{_CONVERSION}".encode())
-        return digest.hexdigest()
+        return sha256(f"{PACKAGED}:{GGUF_SHA256}:{_CONVERSION}".encode())
     folder = locate(name)
     if not Path(name).is_dir():  # the hub cache keeps each revision in a folder of that name
-        digest.update(f"hub:{name.partition('@')[0]}@{folder.name}".encode())
-        return digest.hexdigest()
+        return sha256(f"hub:{name.partition('@')[0]}@{folder.name}".encode())
     suffixes = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
-    for path in sorted(p for p in folder.iterdir() if p.suffix in suffixes):
-        with path.open("rb") as file:
-            digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+    paths = sorted(p for p in folder.iterdir() if p.suffix in suffixes)
+    return sha256(f"{path.name}:{file_sha256(path)}\n".encode() for path in paths)
 
 
 def packaged_folder() -> Path:
@@ -69,9 +64,8 @@ def packaged_folder() -> Path:
         path = None
     if path is None or not path.is_file():
         raise MissingError(f"backbone 'smollm2' needs the package {package}=={version}: run `make setup`")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != GGUF_SHA256:
-            raise InputError(f"{path.name} has another sha256 than expected: reinstall {package}=={version}")
+    if file_sha256(path) != GGUF_SHA256:
+        raise InputError(f"{path.name} has another sha256 than expected: reinstall {package}=={version}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -93,7 +87,7 @@ def load_gguf(path: Path) -> tuple[nn.Module, Any]:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     model.hf_quantizer = None  # the weights are dequantised; what is left only forbids saving
-    if hasattr(model.config, "quantization_config"):
+    if "quantization_config" in model.config.to_dict():
         del model.config.quantization_config
     return model.eval(), tokenizer
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from micro_paper.data.criteria import apply_context
 from micro_paper.errors import InputError
 from micro_paper.features.backbone import Backbone, Group
 from micro_paper.features.items import CONTEXT, CRITERION, PROMPT, Item
+from micro_paper.features.settings import FeatureSettings
 from micro_paper.features.tokens import ChatTokens, PromptTokens
-
-if TYPE_CHECKING:
-    from micro_paper.features.settings import FeatureSettings
+from micro_paper.files import digest
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,6 @@ def make_plan(items: Sequence[Item], settings: FeatureSettings, backbone: Backbo
 
 
 def _context_tokens(chat: ChatTokens, item: Item, settings: FeatureSettings) -> PromptTokens:
-    from micro_paper.data import apply_context
-
     prompt, span = apply_context(item.text, item.prompt, settings.context_position)
     return chat.prompt(prompt, span)
 
@@ -100,7 +96,7 @@ def _lay_out(
         if key not in answers:
             key = ids[: where[-1] + 1].tobytes()
         found.setdefault(key, {}).setdefault(where.tobytes(), []).append(i)
-    order = sorted(found, key=lambda key: (len(key), hashlib.sha256(key).digest()))
+    order = sorted(found, key=lambda key: (len(key), digest(key)))
     groups, cuts, offsets, rows, row, tokens = [], [0], [0], np.full(n, -1, np.int64), 0, 0
     for key in order:
         group = Group(_integers(key))

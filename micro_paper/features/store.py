@@ -14,9 +14,9 @@ Features computed in float32 or float64 are kept so. Those in float64 are read a
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from micro_paper.errors import InputError
 from micro_paper.features.items import row_keys
-from micro_paper.files import DRAFT, write_atomic
+from micro_paper.files import DRAFT, sha256, write_atomic
 from micro_paper.pairs import Pairs
 
 FORMAT = 1
@@ -275,12 +275,13 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
-        digest.update(value.view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-    return digest.hexdigest()
+    def pieces() -> Iterator[bytes]:
+        for name in sorted(tensors):
+            value = tensors[name].contiguous()
+            yield f"{name}:{value.dtype}:{tuple(value.shape)}:".encode()
+            yield value.view(torch.uint8).numpy().tobytes() if value.numel() else b""
+
+    return sha256(pieces())
 
 
 def _damaged(path: Path, what: str) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +16,8 @@ TOLERANCE = 1e-5  # float32 weights sum to 1 within this; they are then normalis
 
 def _array(name: str, value, ndim: int) -> np.ndarray:
     """Return numpy or torch `value` as finite float64 of `ndim` axes."""
-    if hasattr(value, "detach"):
+    torch = sys.modules.get("torch")  # a tensor comes only from who has imported it
+    if torch is not None and isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     try:
         array = np.asarray(value, dtype=np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_paper.errors import InputError
+from micro_paper.files import sha256
 from micro_paper.workflow.parameters import read_parameters
 
 MAX_CODE_CELLS = 14
@@ -48,13 +48,13 @@ def source_hash(notebook: Mapping[str, Any]) -> str:
         [cell["cell_type"], joined(cell["source"]), sorted(cell.get("metadata", {}).get("tags", []))]
         for cell in notebook["cells"]
     ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return sha256(json.dumps(content).encode())
 
 
 def output_hash(notebook: Mapping[str, Any]) -> str:
     """Return the sha256 of all outputs and execution counts."""
     content = [[cell.get("execution_count"), _plain(cell.get("outputs", []))] for cell in code_cells(notebook)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(content, sort_keys=True).encode())
 
 
 def normalise(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def normalise(notebook: dict[str, Any]) -> dict[str, Any]:
         cell["metadata"] = {"tags": tags} if tags else {}
         if not cell.get("id") or cell["id"] in seen:
             text = f"{position} {joined(cell['source'])}"
-            cell["id"] = hashlib.sha256(text.encode()).hexdigest()[:8]
+            cell["id"] = sha256(text.encode())[:8]
         seen.add(cell["id"])
         if cell["cell_type"] != "code":
             continue

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from micro_paper.files import digest, sha256
 from micro_paper.paths import project_root
 from micro_paper.workflow.manifest import notebook_hash
 from micro_paper.workflow.notebooks import code_cells, joined, read_notebook
@@ -53,17 +53,16 @@ def code_closure(sources: Iterable[str], root: Path | None = None) -> list[Path]
 
 
 def _imports_by_name(text: str) -> bool:
-    called = (node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
-    return any(getattr(f, "attr", getattr(f, "id", "")) in ("import_module", "__import__") for f in called)
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in ("import_module", "__import__"):
+                return True
+    return False
 
 
 def content_hash(files: Iterable[Path], root: Path) -> str:
     """Return one sha256 of the files' contents and of their places below `root`."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return sha256(f"{path.relative_to(root).as_posix()}\0".encode() + digest(path.read_bytes()) for path in files)
 
 
 def fingerprint(notebook: Path, root: Path | None = None) -> dict[str, str]:

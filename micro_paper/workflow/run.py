@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_paper.errors import InputError, MissingError, suggest
+from micro_paper.files import write_atomic
 from micro_paper.paths import project_root
 from micro_paper.workflow.notebooks import normalise, output_problems
 from micro_paper.workflow.parameters import Value, check_names, check_value, parse_value, read_parameters, read_profile
@@ -143,12 +144,7 @@ def refresh(path: str | Path) -> None:
     normalise(notebook)
     if found := list(output_problems(notebook)):
         raise NotebookError(f"{path.name} is left as it was: {'; '.join(found)}")
-    partial = path.with_name(f".{path.stem}-{os.getpid()}.tmp")
-    try:
-        partial.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomic(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
 
 
 def _execute(source: Path, partial: Path, values: Mapping[str, Any]) -> None:

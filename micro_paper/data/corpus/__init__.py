@@ -6,14 +6,12 @@ Labels are constructed from those levels, not given by people. CARD.md beside th
 from micro_paper.data.corpus.compose import compose, levels
 from micro_paper.data.corpus.ratings import RATERS, rater_ratings
 from micro_paper.data.corpus.text import DIMENSIONS, SEALED, cues, phrasings, topics
-from micro_paper.data.corpus.truth import Truth, truth
 from micro_paper.data.corpus.worlds import rpr_rows, topic_tastes
 
 __all__ = [
     "DIMENSIONS",
     "RATERS",
     "SEALED",
-    "Truth",
     "compose",
     "cues",
     "levels",
@@ -22,5 +20,4 @@ __all__ = [
     "rpr_rows",
     "topic_tastes",
     "topics",
-    "truth",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from micro_paper.data.corpus.build import SOURCES, judgements
 from micro_paper.data.corpus.compose import compose, levels
 from micro_paper.data.corpus.worlds import FLIPPED
+from micro_paper.data.registry import build, split_frame
 from micro_paper.errors import InputError
 
 
@@ -69,8 +70,6 @@ def truth(name: str, split: str = "train", **options: Any) -> Truth:
     Raises:
         InputError: another data set; the single ratings of bundled-helpsteer are in `rater_ratings`.
     """
-    from micro_paper.data.registry import build, split_frame
-
     if name not in SOURCES:
         raise InputError(f"no truth about {name!r}: use one of {', '.join(SOURCES)}, or rater_ratings for ratings")
     own = {k: options[k] for k in ("seed", "sealed", "phrasing") if k in options}
