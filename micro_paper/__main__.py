@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from micro_paper.errors import InputError, MissingError
 
@@ -44,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     tex.add_argument("tables", nargs="*", metavar="TABLE", help="02, 02b or table_02_accuracy_rpr (default: all)")
     tex.add_argument("--profile", default="bundled", help="default: bundled")
     tex.add_argument("-o", "--output", help="folder (default: build/PROFILE/tex)")
+
+    compare = commands.add_parser("compare", help="compare two folders of result tables cell by cell")
+    compare.add_argument("before", type=Path)
+    compare.add_argument("after", type=Path)
+
+    carry = commands.add_parser("carry", help="keep published results under changed code that gives the same numbers")
+    carry.add_argument("--profile", required=True)
+    carry.add_argument("--before", required=True, type=Path, help="build/PROFILE of the published code")
 
     commands.add_parser("readme", help="write the published results into README.md")
     commands.add_parser("verify", help="check the committed results and the verdicts on the claims")
@@ -109,6 +118,19 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         for path in write_tex(options.profile, options.tables, options.output):
             print(os.path.relpath(path))
+    elif options.command == "compare":
+        from micro_paper.workflow.comparison import compare
+
+        found = compare(options.before, options.after)
+        for problem in found.problems:
+            print(problem)
+        print(f"{found.cells} numeric cells, largest difference {found.largest:.1e}, {len(found.problems)} problems")
+        return 1 if found.problems else 0
+    elif options.command == "carry":
+        from micro_paper.workflow.carry import carry
+
+        found = carry(options.profile, options.before)
+        print(f"carried {options.profile} over: {found.cells} cells, largest difference {found.largest:.1e}")
     elif options.command == "readme":
         from micro_paper.workflow import readme
 

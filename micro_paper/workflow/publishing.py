@@ -47,6 +47,7 @@ def readme(kind: str, profile: str, lines: Iterable[dict[str, Any]]) -> str:
     Args:
         lines: of the manifest.
     """
+    lines = list(lines)
     groups: dict[str, list[dict[str, Any]]] = {}
     for entry in sorted(manifest.files_of(lines), key=lambda e: e["file"]):
         if entry["file"].startswith(f"{kind}/"):
@@ -59,6 +60,12 @@ def readme(kind: str, profile: str, lines: Iterable[dict[str, Any]]) -> str:
         f"`python -m micro_paper run NOTEBOOK --profile {profile}` one notebook's part, in `build`.",
         "The manifest has the sha256 of each file and of the code, notebook, inputs and parameters behind.",
     ]
+    if carried := [Path(line["notebook"]).stem for line in lines if line.get("carried")]:
+        page += [
+            "",
+            f"Made by an earlier state of the code, which the present one equals cell by cell on a smaller setting "
+            f"(`carried` in the manifest): {', '.join(sorted(carried))}.",
+        ]
     for name, group in groups.items():
         files = ", ".join(f"[`{Path(e['file']).name}`]({Path(e['file']).name})" for e in group)
         notebook = group[0]["notebook"]

@@ -1,0 +1,108 @@
+"""Published results may be carried over to other code only where that code was shown to give the same numbers."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from micro_paper.errors import InputError
+from micro_paper.workflow import carry, manifest, publishing
+from micro_paper.workflow.comparison import compare
+
+NOTEBOOK = "notebooks/05_stage2.ipynb"
+TABLE = pd.DataFrame({"method": ["micro", "single"], "value": [0.7, 0.6]})
+
+
+def made(folder, table, hashes, parameters):
+    """A build folder with one table and the manifest of its notebook."""
+    (folder / "results").mkdir(parents=True)
+    table.to_csv(folder / "results" / "table_02_x.csv", index=False)
+    sha = manifest.sha256((folder / "results" / "table_02_x.csv").read_bytes())
+    entry = {"file": "results/open/table_02_x.csv", "sha256": sha, "caption": "A table.", "columns": {}}
+    line = {"notebook": NOTEBOOK, "profile": "open", "hashes": hashes, "parameters": parameters, "files": [entry]}
+    manifest_file = folder / "manifest" / "05_stage2.jsonl"
+    manifest_file.parent.mkdir()
+    manifest_file.write_bytes(manifest.to_lines([line]))
+    return line
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    present = {"notebook": "n2", "code": "c2"}
+    monkeypatch.setattr(carry, "fingerprint", lambda notebook, root: present)
+    old, full, small = {"notebook": "n1", "code": "c1"}, {"layers": 15, "seed": 0}, {"layers": 1, "seed": 0}
+    line = made(tmp_path / "published", TABLE, old, full)
+    for kind in publishing.KINDS:
+        (tmp_path / kind / "open").mkdir(parents=True)
+        (tmp_path / kind / "open" / "README.md").write_text(publishing.readme(kind, "open", [line]))
+    shutil.copy(tmp_path / "published" / "results" / "table_02_x.csv", tmp_path / "results" / "open")
+    (tmp_path / "results" / "open" / "manifest.jsonl").write_bytes(manifest.to_lines([line]))
+    made(tmp_path / "before", TABLE, old, small)
+    made(tmp_path / "build" / "open", TABLE, present, small)
+    return tmp_path
+
+
+def test_equal_tables_are_carried_over(root):
+    found = carry.carry("open", root / "before", root)
+    assert (found.cells, found.largest, found.problems) == (2, 0.0, [])
+    (line,) = manifest.read_lines(root / "results" / "open" / "manifest.jsonl")
+    assert line["hashes"] == {"notebook": "n2", "code": "c2"} and line["parameters"] == {"layers": 15, "seed": 0}
+    ground = {"from": {"notebook": "n1", "code": "c1"}, "setting": {"layers": 1}, "cells": 2, "largest": 0.0}
+    assert line["carried"] == [ground]
+    assert publishing.verify("open", root) == []
+    assert "Made by an earlier state of the code" in (root / "results" / "open" / "README.md").read_text()
+
+
+def change(folder, **changes):
+    path = folder / "manifest" / "05_stage2.jsonl"
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps(line | changes) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (
+            lambda r: change(r / "before", hashes={"notebook": "n1", "code": "c0"}),
+            "another state than the publ",
+        ),
+        (lambda r: change(r / "build" / "open", hashes={"notebook": "n1", "code": "c2"}), "than the present notebook"),
+        (lambda r: change(r / "before", parameters={"layers": 2, "seed": 0}), "run with another layers"),
+        (lambda r: (r / "before" / "manifest" / "05_stage2.jsonl").unlink(), "not made by the published code"),
+        (
+            lambda r: TABLE.assign(value=[0.7, 0.6 + 1e-6]).to_csv(
+                r / "build" / "open" / "results" / "table_02_x.csv", index=False
+            ),
+            "table_02_x.csv, value, row 2: 0.6 became 0.600001",
+        ),
+    ],
+)
+def test_anything_else_is_refused_and_nothing_changes(root, spoil, says):
+    spoil(root)
+    before = (root / "results" / "open" / "manifest.jsonl").read_bytes()
+    with pytest.raises(InputError, match=says):
+        carry.carry("open", root / "before", root)
+    assert (root / "results" / "open" / "manifest.jsonl").read_bytes() == before
+
+
+def test_tables_are_compared_cell_by_cell(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        TABLE.to_csv(folder / "t.csv", index=False)
+    TABLE.assign(value=TABLE.value + 1e-12).to_csv(folders[1] / "t.csv", index=False)
+    assert compare(*folders).problems == [] and 0 < compare(*folders).largest < 1e-9
+    for broken, says in (
+        (TABLE.assign(method=["micro", "other"]), "'single' became 'other'"),
+        (TABLE.rename(columns={"value": "v"}), "have other names"),
+        (TABLE.iloc[:1], r"\(2, 2\) rows and columns became \(1, 2\)"),
+        (TABLE.assign(value=[None, 0.6]), "'0.7' became ''"),
+    ):
+        broken.to_csv(folders[1] / "t.csv", index=False)
+        (problem,) = compare(*folders).problems
+        assert pd.Series([problem]).str.contains(says).all()
+    (folders[1] / "t.csv").rename(folders[1] / "u.csv")
+    assert [p.split(" is not in")[0] for p in compare(*folders).problems] == ["t.csv", "u.csv"]
+    with pytest.raises(InputError, match="holds no tables"):
+        compare(folders[0], tmp_path)
