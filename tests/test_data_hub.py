@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from whole import load_all
 
 from micro_paper import data
 from micro_paper.data import hub, registry
@@ -38,7 +39,7 @@ def test_helpsteer2_keeps_its_validation_split_as_test() -> None:
 
 
 def test_helpsteer2_pairs_and_turns() -> None:
-    whole = data.load_all("helpsteer2").to_pandas()
+    whole = load_all("helpsteer2").to_pandas()
     dialogue = whole[[len(p) == 3 for p in whole["prompt"]]]
     assert dict(zip(dialogue["attribute"], dialogue["chosen"].str.startswith("A cherry"), strict=True)) == {
         "helpfulness": True,
@@ -57,7 +58,7 @@ def test_the_papers_rule_cuts_the_training_file() -> None:
 
 
 def test_rpr_keeps_nine_dimensions_and_counts_the_rest() -> None:
-    whole = data.load_all("rpr")
+    whole = load_all("rpr")
     assert Counter(whole["attribute"]) == {
         n: 1 + (n in ("scientific rigor", "linguistic creativity")) for n in data.CRITERIA["rpr"]
     }
@@ -73,9 +74,9 @@ def test_a_prompt_has_one_id_in_every_data_set(tmp_path: Path) -> None:
     message = [{"content": asked, "role": "user"}]
     pair = {side: [*message, {"content": side, "role": "assistant"}] for side in ("chosen", "rejected")}
     (tmp_path / "preference.jsonl").write_text(json.dumps(pair))
-    found = data.load_all("preference_700k", path=str(tmp_path / "preference.jsonl"))
+    found = load_all("preference_700k", path=str(tmp_path / "preference.jsonl"))
     assert found["prompt"][0] == message
-    rpr = data.load_all("rpr").to_pandas()
+    rpr = load_all("rpr").to_pandas()
     assert set(found["prompt_id"]) == set(rpr.loc[rpr["prompt"] == asked, "prompt_id"])
     later = [*message, {"content": "Low", "role": "assistant"}, {"content": asked, "role": "user"}]
     assert len({prompt_key(p) for p in (asked, message, later, [{"content": asked, "role": "system"}])}) == 3
@@ -98,18 +99,17 @@ def test_categories_of_rpr(category: str | None, name: str | None) -> None:
 
 
 def test_preference_700k_shares_the_dialogue_before_the_last_answer() -> None:
-    whole = data.load_all("preference_700k")
+    whole = load_all("preference_700k")
     assert sorted(len(p) for p in whole["prompt"]) == [1] * 5 + [3]
     assert data.skipped("preference_700k")["dialogues that differ before the last answer"] == 1
-    assert len(data.load_all("preference_700k", max_rows=4)) <= 4
+    assert len(load_all("preference_700k", max_rows=4)) <= 4
     assert (
-        data.load_all("preference_700k", max_rows=4)["pair_id"][:]
-        == data.load_all("preference_700k", max_rows=4)["pair_id"][:]
+        load_all("preference_700k", max_rows=4)["pair_id"][:] == load_all("preference_700k", max_rows=4)["pair_id"][:]
     )
 
 
 def test_pku_saferlhf_gives_two_judgements_a_pair() -> None:
-    whole = data.load_all("pku_saferlhf").to_pandas()
+    whole = load_all("pku_saferlhf").to_pandas()
     assert Counter(whole["attribute"]) == {"helpfulness": 8, "safety": 8} and sizes("pku_saferlhf")["test"] == 4
     assert whole.loc[whole["attribute"] == "safety", "chosen"].str.startswith("Ask").all()
     table = data.counts("pku_saferlhf").query("split == 'test' and attribute == 'all'")
@@ -132,8 +132,8 @@ def test_the_hubs_copies_of_the_open_sets(tmp_path: Path, monkeypatch: pytest.Mo
     for ours, theirs in (("summeval", "summeval_hub"), ("hh_rlhf_human_test", "hh_hub")):
         shutil.copytree(FIXTURES / theirs, tmp_path / "mirror" / ours)
     monkeypatch.setenv("MICRO_PAPER_DATA", str(tmp_path / "mirror"))
-    assert Counter(data.load_all("summeval")["attribute"]) == {"relevance": 2, "coherence": 3, "fluency": 2}
-    found = data.load_all("hh_rlhf_human_test")
+    assert Counter(load_all("summeval")["attribute"]) == {"relevance": 2, "coherence": 3, "fluency": 2}
+    found = load_all("hh_rlhf_human_test")
     assert sorted(zip(found["attribute"], found["chosen"], strict=True)) == [
         ("harmless", "No, never drink it."),
         ("helpful", "Robin"),
@@ -149,9 +149,9 @@ def test_parquet_and_path_are_read_like_json_lines(tmp_path: Path) -> None:
     for split in ("train", "test"):
         rows = pd.read_json(FIXTURES / "rpr" / f"{split}.jsonl", lines=True)
         rows.to_parquet(folder / f"{split}-00000-of-00001.parquet")
-    copy = data.load_all("rpr", path=str(tmp_path / "copy"))
-    assert copy["pair_id"][:] == data.load_all("rpr")["pair_id"][:]
-    one = data.load_all("rpr", path=folder / "test-00000-of-00001.parquet")
+    copy = load_all("rpr", path=str(tmp_path / "copy"))
+    assert copy["pair_id"][:] == load_all("rpr")["pair_id"][:]
+    one = load_all("rpr", path=folder / "test-00000-of-00001.parquet")
     assert len(one) == 2
 
 
@@ -189,7 +189,7 @@ def test_a_revision_is_resolved_once_and_reused(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert len(data.load_all("rpr")) == 11
+    assert len(load_all("rpr")) == 11
     registry._build.cache_clear()  # as in another process
     data.load("rpr")
     assert asked == ["microsoft/rpr"] and {r for *_, r in loaded} == {"a" * 40}

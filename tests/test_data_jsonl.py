@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from whole import load_all
 
 from micro_paper import data
 from micro_paper.errors import InputError, MissingError
@@ -36,7 +37,7 @@ def write(folder: Path, *rows: object) -> str:
 
 
 def everything(name: str) -> list[dict]:
-    return data.load_all(name).to_list()
+    return load_all(name).to_list()
 
 
 def test_rated_rows_compare_every_two_responses(tmp_path: Path) -> None:

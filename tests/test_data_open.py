@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from whole import load_all
 
 from micro_paper import data, files
 from micro_paper.data import bench, hub, registry, sources
@@ -20,11 +21,11 @@ ATTRIBUTES = ("coherence", "consistency", "fluency", "relevance")
 
 
 def counted(name: str) -> Counter:
-    return Counter(data.load_all(name)["attribute"])
+    return Counter(load_all(name)["attribute"])
 
 
 def test_summeval_has_every_non_tied_pair(mirror: Path) -> None:
-    whole = data.load_all("summeval")
+    whole = load_all("summeval")
     assert Counter(whole["attribute"]) == dict(zip(ATTRIBUTES, (10628, 3921, 5421, 10101), strict=True))
     assert len(set(whole["pair_id"])) == len(whole) == 30071
     assert len(data.ratings("summeval")) == 1600
@@ -43,7 +44,7 @@ def test_summeval_reversals_against_a_count_on_the_raw_file(mirror: Path) -> Non
         for a, b in itertools.combinations(group, 2):
             signs = [np.sign(a["scores"][k] - b["scores"][k]) for k in ATTRIBUTES]
             expected += (a["text"] != b["text"]) * signs.count(1) * signs.count(-1)
-    found = data.load_all("summeval-reversals")
+    found = load_all("summeval-reversals")
     assert expected == 6896 and len(found) == 2 * expected == len(set(found["pair_id"]))
     assert data.describe("summeval-reversals").pool == data.describe("summeval").pool == "summeval"
 
@@ -106,7 +107,7 @@ def test_every_open_set_keeps_the_promises_of_load(request: pytest.FixtureReques
 
 
 def test_hh_dialogues_are_messages_that_end_with_the_user(mirror: Path) -> None:
-    prompts = data.load_all("hh_rlhf_human_test")["prompt"]
+    prompts = load_all("hh_rlhf_human_test")["prompt"]
     assert all(p[0]["role"] == p[-1]["role"] == "user" for p in prompts)
     assert all(a["role"] != b["role"] for p in prompts for a, b in itertools.pairwise(p))
 
@@ -157,8 +158,8 @@ def test_the_upstream_shape_of_hhh_is_taken_apart() -> None:
     ("name", "people", "choices"), [("conjoint-taxes", 2000, 8), ("conjoint-immigration", 1396, 5)]
 )
 def test_conjoint_choices_are_one_hot_differences(mirror: Path, name: str, people: int, choices: int) -> None:
-    whole = data.load_all(name)
-    levels = data.feature_names(name)
+    whole = load_all(name)
+    levels = registry.build(name).feature_names
     features = np.array(whole["features"])
     assert features.shape == (people * choices, len(levels)) and set(np.unique(features)) == {-1.0, 0.0, 1.0}
     for column in {level.split(": ")[0] for level in levels}:

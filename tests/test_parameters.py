@@ -29,11 +29,11 @@ def cell(source, tags=("parameters",)):
     return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}}
 
 
-def test_a_cell_is_read_with_types_choices_and_help():
+def test_a_cell_is_read_with_types_and_choices():
     found = read_parameters({"cells": [cell("x = 1", ()), cell(CELL)]})
     assert list(found) == ["profile", "pooling", "limit", "rate", "flag"]
-    assert found["pooling"] == Parameter("pooling", "str", "mean", "how tokens are pooled", ("mean", "last"))
-    assert found["limit"] == Parameter("limit", "int | None", 3, "the number of pairs, or none for all")
+    assert found["pooling"] == Parameter("pooling", "str", "mean", ("mean", "last"))
+    assert found["limit"] == Parameter("limit", "int | None", 3)
     assert found["rate"].default == 0.002 and found["rate"].type == "float"
 
 

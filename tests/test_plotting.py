@@ -45,11 +45,6 @@ def differences() -> pd.DataFrame:
     return pd.DataFrame({"method": methods, "difference": 0.01, "low": -0.01, "high": 0.03})
 
 
-def heads() -> pd.DataFrame:
-    rows = [{"head": h, "attribute": a, "value": 0.3 + 0.05 * h} for h in range(1, 11) for a in ATTRIBUTES]
-    return pd.DataFrame(rows)
-
-
 WEIGHTS = np.random.default_rng(0).dirichlet(np.ones(5), size=30)
 GROUPS = ["helpful"] * 12 + ["harmless"] * 18
 FIGURES = {
@@ -59,7 +54,6 @@ FIGURES = {
     "budget": lambda: plots.budget_curve(budgets()),
     "budget, one": lambda: plots.budget_curve(budgets(["rpr"], list(style.STYLES)[:17]).drop(columns="dataset")),
     "forest": lambda: plots.comparison_forest(differences(), margin=0.02),
-    "heads": lambda: plots.heads_heatmap(heads()),
 }
 
 
@@ -183,7 +177,6 @@ def test_router_heatmap_groups_and_sorts_prompts():
         (lambda: plots.best_heads_figure(best_heads().drop(columns="low")), "lacks the column 'low'"),
         (lambda: plots.budget_curve(budgets().iloc[:0]), "no rows"),
         (lambda: plots.comparison_forest(differences().drop(columns="high")), "lacks the column 'high'"),
-        (lambda: plots.heads_heatmap(heads().drop(columns="head")), "lacks the column 'head'"),
         (lambda: plots.router_heatmap(WEIGHTS, GROUPS[1:]), "one group a row"),
         (lambda: plots.router_heatmap(WEIGHTS * 2, GROUPS), "sum to 1"),
     ],

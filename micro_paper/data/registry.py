@@ -115,13 +115,6 @@ def _dataset(frame: pd.DataFrame, whole: pd.DataFrame) -> Dataset:
     return Dataset.from_dict(columns, features=features)
 
 
-def load_all(name: str, **options: Any) -> Dataset:
-    """Load all splits of a data set as one, train first; for sets that are only tested on. Options as for `load`."""
-    from datasets import concatenate_datasets
-
-    return concatenate_datasets([load(name, split, **options) for split in ("train", "validation", "test")])
-
-
 def split_frame(name: str, split: str, **options: Any) -> pd.DataFrame:
     """Return a split as a DataFrame, with comparison_id (one for all judgements of two responses); as `load` else."""
     check_split(split)
@@ -165,11 +158,6 @@ def ratings(name: str, **options: Any) -> pd.DataFrame:
     if table is None:
         raise InputError(f"{name} has judgements, no ratings: use a rated data set")
     return table.copy()
-
-
-def feature_names(name: str, **options: Any) -> tuple[str, ...]:
-    """Return what the entries of `features` are, "attribute: level"; empty for data with texts."""
-    return build(name, **_own_options(name, options)).feature_names
 
 
 def build(name: str, **own: Any) -> Built:

@@ -64,13 +64,11 @@ class Sample:
     Attributes:
         pairs: labelled pairs; `attribute` is the subgroup that gave the label.
         group: z of each pair, (n,).
-        group_probability: P(z | x) of each pair, (n, K).
         margins: true D_k of each pair, chosen less rejected, (n, K).
     """
 
     pairs: Pairs
     group: Tensor
-    group_probability: Tensor
     margins: Tensor
 
 
@@ -169,7 +167,7 @@ def sample(
         prompt_id=np.array([f"{prefix}prompt{i:05d}" for i in prompt.tolist()]),
         attribute=np.array(population.names)[group.numpy()],
     )
-    return Sample(pairs, group, p_group[prompt], torch.where(a_wins[:, None], margin, -margin))
+    return Sample(pairs, group, torch.where(a_wins[:, None], margin, -margin))
 
 
 def draw_world(

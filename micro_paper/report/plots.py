@@ -34,7 +34,6 @@ __all__ = [
     "best_heads_figure",
     "budget_curve",
     "comparison_forest",
-    "heads_heatmap",
     "pipeline_figure",
     "router_heatmap",
     "use_style",
@@ -282,30 +281,4 @@ def comparison_forest(frame: pd.DataFrame, reference: str = "MiCRo", margin: flo
     axes[0].set_ylim(len(methods) - 0.5, -0.5)
     for ax in axes:
         ax.tick_params(axis="y", length=0)
-    return figure
-
-
-@styled
-def heads_heatmap(frame: pd.DataFrame) -> Figure:
-    """Draw tables 7 and 8: accuracy of every head (rows) on every attribute; white is chance.
-
-    Columns: head, attribute, value.
-    """
-    _check(frame, ["head", "attribute", "value"])
-    heads, attributes = _order(frame["head"]), _order(frame["attribute"])
-    values = frame.set_index(["head", "attribute"])["value"].unstack().loc[heads, attributes].to_numpy()
-    figure = PaperFigure(figsize=(max(COLUMN, 1.5 + 0.52 * len(attributes)), 1.2 + 0.24 * len(heads)))
-    ax = figure.add_subplot()
-    reach = max(0.1, float(np.nanmax(np.abs(values - 0.5))))
-    image = ax.imshow(values, aspect="auto", cmap="PuOr", vmin=0.5 - reach, vmax=0.5 + reach)
-    for row, column in np.ndindex(values.shape):
-        red, green, blue, _ = image.cmap(image.norm(values[row, column]))
-        colour = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "black"
-        ax.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=7)
-    ax.set_xticks(range(len(attributes)), attributes, rotation=40, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(heads)), [str(head) for head in heads])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set(ylabel="head")
-    figure.colorbar(image, ax=ax, label="accuracy", fraction=0.05).outline.set_visible(False)
     return figure

@@ -24,46 +24,45 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How one method is drawn: label, colour, marker, line style and hatch."""
+    """How one method is drawn: label, colour, marker and line style."""
 
     label: str
     colour: str
     marker: str
     line: str = "-"
-    hatch: str = ""
 
 
 STYLES = {
     "micro": MethodStyle("MiCRo", RED, "o"),
     "micro_stage1": MethodStyle("MiCRo, stage 1", ORANGE, "o", "--"),
-    "micro_plus": MethodStyle("MiCRo+ (ours)", ORANGE, "D", "-", "//"),
-    "micro_plus_budget": MethodStyle("MiCRo+, contexts in the budget", ORANGE, "d", "-.", "\\\\"),
-    "single": MethodStyle("single", BLACK, "s", "--", "xx"),
-    "static_uniform": MethodStyle("static, uniform", SKY, "v", ":", ".."),
-    "static_learned": MethodStyle("static, learned", BLUE, "^", "--", "\\\\"),
-    "static_maxmin": MethodStyle("static, MaxMin", BLUE, "<", "-.", "--"),
-    "shared_base": MethodStyle("shared base", GREEN, "P", "-.", "++"),
-    "shared_base_mlp": MethodStyle("shared base, curved prior", GREEN, "P", ":", "++"),
-    "micro_hyre": MethodStyle("HyRe on MiCRo's heads", RED, "X", "-.", "oo"),
-    "pca_hyre": MethodStyle("HyRe on PCA heads", GREY, "X", "-.", "oo"),
-    "drms_random": MethodStyle("DRMs, random heads", GREY, "p", "--", "OO"),
-    "single_tuned": MethodStyle("single, tuned", BLACK, "s", "-", "++"),
-    "static_learned_tuned": MethodStyle("static, learned, tuned", BLUE, "^", "-", "//"),
-    "shared_base_tuned": MethodStyle("shared base, tuned", GREEN, "P", "-", "xx"),
-    "armo_tuned": MethodStyle("ARMO, tuned", GREEN, "h", "-", "--"),
-    "criterion_fewshot_tuned": MethodStyle("criterion, few-shot, tuned", SKY, "H", "-", "oo"),
-    "lore": MethodStyle("LoRe", GREEN, "1", "-.", ".."),
-    "pal": MethodStyle("PAL", SKY, "2", "-.", "--"),
-    "vpl": MethodStyle("VPL", BLUE, "3", "-.", "++"),
+    "micro_plus": MethodStyle("MiCRo+ (ours)", ORANGE, "D"),
+    "micro_plus_budget": MethodStyle("MiCRo+, contexts in the budget", ORANGE, "d", "-."),
+    "single": MethodStyle("single", BLACK, "s", "--"),
+    "static_uniform": MethodStyle("static, uniform", SKY, "v", ":"),
+    "static_learned": MethodStyle("static, learned", BLUE, "^", "--"),
+    "static_maxmin": MethodStyle("static, MaxMin", BLUE, "<", "-."),
+    "shared_base": MethodStyle("shared base", GREEN, "P", "-."),
+    "shared_base_mlp": MethodStyle("shared base, curved prior", GREEN, "P", ":"),
+    "micro_hyre": MethodStyle("HyRe on MiCRo's heads", RED, "X", "-."),
+    "pca_hyre": MethodStyle("HyRe on PCA heads", GREY, "X", "-."),
+    "drms_random": MethodStyle("DRMs, random heads", GREY, "p", "--"),
+    "single_tuned": MethodStyle("single, tuned", BLACK, "s"),
+    "static_learned_tuned": MethodStyle("static, learned, tuned", BLUE, "^"),
+    "shared_base_tuned": MethodStyle("shared base, tuned", GREEN, "P"),
+    "armo_tuned": MethodStyle("ARMO, tuned", GREEN, "h"),
+    "criterion_fewshot_tuned": MethodStyle("criterion, few-shot, tuned", SKY, "H"),
+    "lore": MethodStyle("LoRe", GREEN, "1", "-."),
+    "pal": MethodStyle("PAL", SKY, "2", "-."),
+    "vpl": MethodStyle("VPL", BLUE, "3", "-."),
     "bag_of_words": MethodStyle("bag of words, oracle", BLACK, "x", ":"),
-    "hyre": MethodStyle("HyRe", PURPLE, "X", "-", "oo"),
-    "drms": MethodStyle("DRMs", PURPLE, "p", "--", "OO"),
-    "armo": MethodStyle("ARMO", GREEN, "h", ":", "||"),
+    "hyre": MethodStyle("HyRe", PURPLE, "X"),
+    "drms": MethodStyle("DRMs", PURPLE, "p", "--"),
+    "armo": MethodStyle("ARMO", GREEN, "h", ":"),
     "length": MethodStyle("length", GREY, ".", "--"),
     "random_heads": MethodStyle("random heads", GREY, "d", ":"),
     "pca_heads": MethodStyle("PCA heads", GREY, "8", "-."),
     "shuffled_router": MethodStyle("shuffled router", RED, ">", ":"),
-    "criterion_fewshot": MethodStyle("criterion, few-shot", SKY, "H", "-.", "**"),
+    "criterion_fewshot": MethodStyle("criterion, few-shot", SKY, "H", "-."),
     "oracle_attribute": MethodStyle("oracle attribute", BLACK, "*", ":"),
 }
 COLOURS = {name: style.colour for name, style in STYLES.items()}

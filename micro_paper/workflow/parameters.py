@@ -41,7 +41,6 @@ class Parameter:
     name: str
     type: str
     default: Value = None
-    help: str = ""
     choices: tuple[Value, ...] | None = None
 
     @property
@@ -300,7 +299,6 @@ def _read_cell(source: str, where: str) -> dict[str, Parameter]:
             parameter = _typed(name, node.annotation)
         except ValueError:
             raise InputError(f"{place}: {name} has the type {ast.unparse(node.annotation)}: {_FORM}") from None
-        parameter = replace(parameter, help=help_text)
         try:
             found[name] = replace(parameter, default=check_value(parameter, default))
         except InputError as error:
