@@ -20,6 +20,12 @@ from micro_paper.mixture import StaticWeights
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 3}
 
+# what notebook 08 finds where it has no benchmark and merges nothing
+NOTHING = (
+    pd.DataFrame(columns=["dataset", "reference", "method", "section", "difference", "low", "high"]),
+    pd.DataFrame(columns=head_audit.MERGED),
+)
+
 
 def rng():
     return np.random.default_rng(0)
@@ -215,7 +221,7 @@ def test_a_search_goes_on_with_the_heads_that_remain(world):
 def test_no_safety_pairs_give_empty_tables():
     heads, effects = head_audit.safety_audit([], [], "none", ["micro"], QUICK, seeds=[0], budget=10)
     assert not len(heads) and head_audit.safety_tables(heads, effects) == []
-    assert claims_bench.masking_claims(effects) == []
+    assert claims_bench.evidence(*NOTHING[:1], effects, NOTHING[1], n_runs=1).empty
 
 
 def test_training_prompts_that_are_audited_are_left_out(world):
@@ -233,12 +239,15 @@ def test_claims_need_a_masked_or_merged_head():
     line = {"dataset": "d", "method": "micro", "attribute": "average", "difference": 0.01, "low": -0.01, "high": 0.02}
     line |= {"n_prompts": 9, "n_runs": 5}
     masked = [line | {"heads": h, "runs_masked": r} for h in (head_audit.TRAINED, head_audit.PLANTED) for r in (0, 2)]
-    found = claims_bench.masking_claims(pd.DataFrame(masked))
-    assert [(r["claim"], r["n_runs"], r["kind"]) for r in found] == [("C44", 2, "equivalence")]
+    found = claims_bench.evidence(NOTHING[0], pd.DataFrame(masked), NOTHING[1], n_runs=1)
+    assert found[["claim", "n_runs", "kind"]].to_numpy().tolist() == [["C44", 2, "equivalence"]]
     merged = [line | {"threshold": t, "runs_merged": int(t < 0.95)} for t in head_audit.THRESHOLDS]
-    found = claims_bench.merging_claims(pd.DataFrame(merged))  # the strictest threshold at which heads merged
-    assert [(r["claim"], r["part"].split(",")[0]) for r in found] == [("C38", "merged above 0.9")]
-    assert claims_bench.merging_claims(pd.DataFrame(merged[-1:])) == []
+    none = pd.DataFrame(columns=head_audit.EFFECT)
+    found = claims_bench.evidence(NOTHING[0], none, pd.DataFrame(merged), n_runs=1)
+    assert [(r.claim, r.part.split(",")[0]) for r in found.itertuples()] == [
+        ("C38", "merged above 0.9")
+    ]  # the strictest
+    assert claims_bench.evidence(NOTHING[0], none, pd.DataFrame(merged[-1:]), n_runs=1).empty
 
 
 def test_merging_on_a_data_set():

@@ -1,8 +1,10 @@
 """Verdicts on the claims: each rule on made evidence, what is refused, and the check of committed verdicts."""
 
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,13 @@ import yaml
 
 from micro_paper import files
 from micro_paper.__main__ import main
+from micro_paper.claims import bench as of_bench
 from micro_paper.claims import evidence, judge
+from micro_paper.claims import stage1 as of_stage1
+from micro_paper.claims import stage2 as of_stage2
+from micro_paper.claims import sweeps as of_sweeps
+from micro_paper.claims import theory as of_theory
+from micro_paper.claims import transfer as of_transfer
 from micro_paper.errors import InputError, MissingError
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
@@ -430,3 +438,58 @@ def test_the_picture_has_a_tile_for_each_verdict():
     assert [t.get_text() for t in axes.get_yticklabels()][:3] == ["section 3.2", "section 4.1", "section 4.2"]
     with pytest.raises(KeyError):
         plots_paper.verdict_figure(table.assign(verdict="perhaps"))
+
+
+MODULES = (of_theory, of_stage1, of_stage2, of_sweeps, of_transfer, of_bench)
+
+
+def wrong(entries):
+    """Yield what is wrong with the tables of entries, taken together."""
+    rules = paper_values.claims().set_index("id")["rule"]
+    seen = set()
+    for entry in entries:
+        if entry.claim in seen:
+            yield f"{entry.claim} is there twice"
+        seen.add(entry.claim)
+        if entry.claim not in rules:
+            yield f"there is no claim {entry.claim}"
+        elif entry.kind not in judge.KINDS[rules[entry.claim]]:
+            yield f"{entry.claim} is judged by {rules[entry.claim]}, not {entry.kind}"
+        if not entry.on or not entry.compared or not set(entry.methods) <= set(evidence.METHODS):
+            yield f"{entry.claim} does not say what is compared, on what, for whom"
+    yield from (f"{claim} has no entry" for claim in sorted(set(rules.index) - seen))
+
+
+def test_every_claim_has_one_entry_in_the_module_of_its_group():
+    entries = [entry for module in MODULES for entry in module.ENTRIES]
+    assert list(wrong(entries)) == []
+    planted = [
+        *entries[1:],
+        entries[1],
+        replace(entries[2], claim="C99"),
+        replace(entries[3], kind="up"),
+    ]
+    found = " ".join(wrong(planted))
+    for says in (f"{entries[0].claim} has no entry", f"{entries[1].claim} is there twice", "no claim C99", "not up"):
+        assert says in found
+
+
+def test_a_module_says_in_its_first_line_which_claims_are_its_own():
+    for module in MODULES:
+        said = set()
+        line = module.__doc__.split("\n")[0].partition("claims")[2]
+        for first, last in re.findall(r"C?(\d\d)(?: to C?(\d\d))?", line):
+            said |= {f"C{n:02d}" for n in range(int(first), int(last or first) + 1)}
+        assert said == {entry.claim for entry in module.ENTRIES}, module.__name__
+
+
+def test_collect_measures_what_was_found_and_nothing_else():
+    def measure(finding, method):
+        yield evidence.Part("d", f"{finding} {method}", 0.0, 1)
+
+    entry = evidence.Entry("C04", "two sides", ("here",), "identity", measure, ("any",))
+    table = evidence.collect([entry], {"here": "x", "elsewhere": "y"})
+    assert table[["claim", "method", "part"]].to_numpy().tolist() == [["C04", "any", "x any"]]
+    assert evidence.collect([entry], {}).empty
+    with pytest.raises(InputError, match="unknown claim 'C99'"):
+        evidence.collect([replace(entry, claim="C99")], {"here": "x"})

@@ -10,7 +10,7 @@ from scipy import stats
 from test_plotting import collisions
 
 from micro_paper import intervals, metrics
-from micro_paper.claims import sweeps as sweep_evidence
+from micro_paper.claims import sweeps as claims_sweeps
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, sweeps
 from micro_paper.experiments.sweep_measures import best_head_decisions, entropy_share, redundant_heads
@@ -292,7 +292,7 @@ JUDGES = {
 
 
 def judged(found, method="micro") -> dict[str, set[str]]:
-    table = sweep_evidence.sweep_evidence(found, found, n_bootstrap=200)
+    table = claims_sweeps.evidence(found, found, n_bootstrap=200)
     out: dict[str, set[str]] = {}
     for line in table[table.method.isin([method, "any"]) & (table.kind != "value")].itertuples():
         verdict = JUDGES[line.kind](Interval(line.value, line.low, line.high, 5))
@@ -324,7 +324,7 @@ def test_evidence_sees_trends_that_are_not():
 
 def test_evidence_definitions_by_hand():
     found = made_up()
-    table = sweep_evidence.sweep_evidence(found, found, n_bootstrap=100).query("method in ('micro', 'any')")
+    table = claims_sweeps.evidence(found, found, n_bootstrap=100).query("method in ('micro', 'any')")
     value = table.drop_duplicates(["claim", "part"]).set_index(["claim", "part"])["value"]
     assert value["C06"].iloc[0] == pytest.approx(-0.2)
     assert value["C31", "accuracy, 5 to 20 contexts"] == pytest.approx(0.05, abs=2e-3)
@@ -344,7 +344,7 @@ def test_evidence_definitions_by_hand():
 
 
 def test_evidence_of_a_real_sweep_has_all_its_forms(found):
-    table = sweep_evidence.sweep_evidence(found, found, n_bootstrap=100)
+    table = claims_sweeps.evidence(found, found, n_bootstrap=100)
     assert {"C06", "C29", "C31", "C32", "C33", "C35", "C37", "C43"} <= set(table.claim)
     assert (table.low <= table.value + 1e-12).all() and (table.value <= table.high + 1e-12).all()
     for line in table[table.kind != "value"].itertuples():

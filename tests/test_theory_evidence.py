@@ -51,7 +51,7 @@ def test_rows_cover_the_five_claims():
     rng = np.random.default_rng(0)
     population = simulations.default_instance(rng)
     sweeps = simulations.sweep_all(rng, 2)
-    table = evidence.frame(theory.rows(checks.check_all(population), sweeps, rng))
+    table = theory.evidence(checks.check_all(population), sweeps, rng)
     assert sorted(set(table.claim)) == ["C01", "C02", "C03", "C04", "C05"]
     assert list(table.columns) == list(evidence.COLUMNS)
 

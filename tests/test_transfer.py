@@ -227,17 +227,18 @@ def test_between_is_the_difference_of_the_same_pairs(result):
 
 
 def test_evidence_is_the_paired_difference(result):
-    rows = claims_transfer.ordering("C26", result, ["single", "static_learned"], n_bootstrap=100)
-    assert [(r["method"], r["part"]) for r in rows[:2]] == [
-        ("micro", "micro - single"),
-        ("micro", "micro - static_learned"),
-    ]
-    assert {r["method"] for r in rows} == {"micro", "micro_plus"} and {r["n_runs"] for r in rows} == {4}
+    few = replace(
+        result,
+        probability=result.probability | {n: result.probability["single"] for n in ("static_uniform", "shared_base")},
+    )
+    rows = claims_transfer.evidence({"binary": few}, n_bootstrap=100)
+    assert rows.part[:2].tolist() == ["micro - single", "micro - static_learned"] and set(rows.claim) == {"C26"}
+    assert set(rows.method) == {"micro", "micro_plus"} and set(rows.n_runs) == {4}
     scores = evaluation.scores(result, n_bootstrap=100).query("metric == 'accuracy' and attribute == 'average'")
     value = scores.set_index("method").value
-    assert rows[2]["value"] == pytest.approx(value["micro_plus"] - value["single"])
-    with pytest.raises(InputError, match="C26 compares with 'armo', which was not evaluated"):
-        claims_transfer.ordering("C26", result, ["armo"], n_bootstrap=100)
+    assert rows.value[4] == pytest.approx(value["micro_plus"] - value["single"])
+    with pytest.raises(InputError, match="micro is compared with 'armo', which was not evaluated"):
+        claims_transfer.evidence({"rpr": few}, n_bootstrap=100)
 
 
 def test_the_paper_stands_beside(result):
@@ -255,13 +256,10 @@ def test_the_paper_stands_beside(result):
 
 
 def test_claims_follow_the_sources():
-    found = claims_transfer.claims_of(["bundled-audience", "bundled-helpsteer"], "bundled-helpsteer")
-    assert {name: claim for name, (claim, _) in found.items()} == {
-        "bundled-audience": "C26",
-        "bundled-helpsteer": "C27",
-    }
-    assert list(claims_transfer.claims_of(["hh", "pandalm"], "summeval")) == ["hh"]
-    assert claims_transfer.claims_of(["a"], "a") == {"a": ("C27", "HelpSteer2")}
+    found = claims_transfer.training_sets(["bundled-audience", "bundled-helpsteer"], "bundled-helpsteer")
+    assert found == {"bundled-audience": "binary", "bundled-helpsteer": "rated"}
+    assert claims_transfer.training_sets(["hh", "pandalm"], "summeval") == {"hh": "binary"}
+    assert claims_transfer.training_sets(["a"], "a") == {"a": "rated"}
 
 
 PARAMETERS = {"backbone": "smollm2", "layers": 15, "dtype": "float32", "text_world": "smoke-texts"}

@@ -2,56 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
-from micro_paper.claims import evidence
+from micro_paper.claims.evidence import Entry, Part, collect
 from micro_paper.experiments.head_audit import TRAINED
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
 
 
-def merging_claims(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the evidence on C38, at the strictest threshold at which heads merged (validation decides).
+@dataclass(frozen=True)
+class Sections:
+    """Table 10: from `reward_bench.differences`, and its runs."""
 
-    There is none from a method of which no two heads were merged.
+    differences: pd.DataFrame
+    n_runs: int
+
+
+def _merged(table: pd.DataFrame, method: str) -> Iterator[Part]:
+    """At the strictest threshold at which heads of the method merged; validation decides."""
+    rows = table[(table["attribute"] == MACRO) & (table["runs_merged"] > 0) & (table["method"] == method)]
+    strictest = rows.groupby("dataset")["threshold"].transform("max")
+    for line in rows[rows["threshold"] == strictest].itertuples():
+        found = Interval(line.difference, line.low, line.high, int(line.n_prompts))
+        text = f"merged above {line.threshold:g}, accuracy after - before"
+        yield Part(line.dataset, text, found, int(line.n_runs))
+
+
+def _masked(effects: pd.DataFrame, method: str) -> Iterator[Part]:
+    """Heads as trained; nothing where no head was masked."""
+    rows = effects[(effects["heads"] == TRAINED) & (effects["runs_masked"] > 0) & (effects["method"] == method)]
+    for line in rows.itertuples():
+        found = Interval(line.difference, line.low, line.high, int(line.n_prompts))
+        text = f"masked, {line.attribute}, accuracy after - before"
+        yield Part(line.dataset, text, found, int(line.runs_masked))
+
+
+def _over_single(signs: dict[str, int], of: Sections, method: str) -> Iterator[Part]:
+    """Each section less the single head's, or with sign -1 the other way round."""
+    table = of.differences
+    rows = table[(table["method"] == "single") & (table["reference"] == method)]
+    for line in rows.itertuples():
+        if line.section not in signs:
+            continue
+        if signs[line.section] > 0:
+            found = Interval(line.difference, line.low, line.high, 0)
+            name = "average" if line.section == MACRO else f"{line.section} rises"
+            yield Part(line.dataset, f"{name}, {method} - single", found, of.n_runs)
+        else:
+            found = Interval(-line.difference, -line.high, -line.low, 0)
+            yield Part(line.dataset, f"{line.section} falls, single - {method}", found, of.n_runs)
+
+
+SECTIONS = {"chat-hard": 1, "reasoning": 1, "chat": -1, "safety": -1}
+SENTENCE = "chat-hard and reasoning rise, chat and safety fall"
+ENTRIES = (
+    Entry("C38", "accuracy with heads that agree merged less before", ("merged",), "equivalence", _merged),
+    Entry("C39", "average over the single head", ("sections",), "ordering", partial(_over_single, {MACRO: 1})),
+    Entry("C40", SENTENCE, ("sections",), "ordering", partial(_over_single, SECTIONS)),
+    Entry("C44", "accuracy with harmful heads masked less before", ("masked",), "equivalence", _masked),
+)
+
+
+def evidence(sections: pd.DataFrame, effects: pd.DataFrame, merged: pd.DataFrame, *, n_runs: int) -> pd.DataFrame:
+    """Return the evidence on C38 to C40 and C44.
+
+    Args:
+        sections: from `reward_bench.differences`.
+        effects: of masking, from `head_audit.safety_audit`.
+        merged: from `head_audit.merging`.
+        n_runs: of `sections`.
     """
-    rows = table[(table["attribute"] == MACRO) & (table["runs_merged"] > 0)]
-    strictest = rows.groupby(["dataset", "method"])["threshold"].transform("max")
-    return [
-        _equivalence("C38", line, f"merged above {line.threshold:g}, accuracy after - before")
-        for line in rows[rows["threshold"] == strictest].itertuples()
-    ]
-
-
-def masking_claims(effects: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the evidence on C44, heads as trained; none from a method of which no head was masked."""
-    rows = effects[(effects["heads"] == TRAINED) & (effects["runs_masked"] > 0)]
-    return [
-        _equivalence("C44", line, f"masked, {line.attribute}, accuracy after - before") for line in rows.itertuples()
-    ]
-
-
-def _equivalence(claim: str, line: Any, part: str) -> dict[str, Any]:
-    found = Interval(line.difference, line.low, line.high, int(line.n_prompts))
-    runs = int(line.runs_masked) if claim == "C44" else int(line.n_runs)
-    return evidence.row(claim, line.method, line.dataset, part, "equivalence", found, n_runs=runs)
-
-
-def claims(differences: pd.DataFrame, *, n_runs: int) -> list[dict[str, Any]]:
-    """Return the evidence on C39 (average above the single head) and C40 (which sections rise, which fall)."""
-    rows = []
-    for line in differences[differences["method"] == "single"].itertuples():
-        found = Interval(line.difference, line.low, line.high, 0)
-        if line.section == MACRO:
-            part = f"average, {line.reference} - single"
-            rows.append(evidence.row("C39", line.reference, line.dataset, part, "ordering", found, n_runs=n_runs))
-        elif line.section in ("chat-hard", "reasoning"):
-            part = f"{line.section} rises, {line.reference} - single"
-            rows.append(evidence.row("C40", line.reference, line.dataset, part, "ordering", found, n_runs=n_runs))
-        elif line.section in ("chat", "safety"):
-            part = f"{line.section} falls, single - {line.reference}"
-            fall = Interval(-line.difference, -line.high, -line.low, 0)
-            rows.append(evidence.row("C40", line.reference, line.dataset, part, "ordering", fall, n_runs=n_runs))
-    return rows
+    return collect(ENTRIES, {"sections": Sections(sections, n_runs), "masked": effects, "merged": merged})

@@ -1,9 +1,14 @@
-"""What a notebook found about the paper's claims, in one form, so that one place can judge all of them."""
+"""What a notebook found about the paper's claims, in one form, so that one place can judge all of them.
+
+Each module of claims holds a table of entries; `collect` measures them on what a notebook found and returns the
+evidence, a line a part.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,8 +18,83 @@ from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
 
 KINDS = ("identity", "ordering", "up", "down", "flat", "equivalence", "value")
-METHODS = ("micro", "micro_plus", "any")
+METHODS = ("any", "micro", "micro_plus")
+BOTH = ("micro", "micro_plus")
 COLUMNS = ("claim", "method", "dataset", "part", "kind", "value", "low", "high", "printed", "n_runs")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the evidence on a claim.
+
+    Attributes:
+        dataset: data set or population.
+        text: what is compared or measured, for a reader.
+        found: our value with its interval; a number alone for an identity.
+        n_runs: runs (folds x seeds) behind it; 1 for an identity.
+        kind: where it is not the entry's.
+        method: whose evidence, where it is not the method that was asked for.
+        printed: the paper's value, for kind "value".
+    """
+
+    dataset: str
+    text: str
+    found: Interval | float
+    n_runs: int
+    kind: str = ""
+    method: str = ""
+    printed: float = math.nan
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a claim is measured; one entry a claim.
+
+    Attributes:
+        claim: "C01" .. "C45".
+        compared: what is compared, in a sentence.
+        on: which findings of the notebook count ("helpsteer", "rpr", ...); others are no evidence.
+        kind: one of KINDS: an identity's value is the gap of its two sides, an ordering's the difference that must be
+            above 0, a trend's the slope or step.
+        measure: (finding, method) -> parts; none where there is nothing to say.
+        methods: "micro" and "micro_plus", or "any" where the claim concerns no method or both alike.
+    """
+
+    claim: str
+    compared: str
+    on: tuple[str, ...]
+    kind: str
+    measure: Callable[[Any, str], Iterable[Part]]
+    methods: tuple[str, ...] = BOTH
+
+
+def collect(entries: Sequence[Entry], found: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the evidence on the entries' claims, columns COLUMNS, in the order of the claims.
+
+    Args:
+        entries: of one module.
+        found: finding by name; a name that no entry has is not read, one that is lacking gives no evidence.
+    """
+    rows = []
+    for name, finding in found.items():
+        for method in METHODS:
+            for entry in entries:
+                if name in entry.on and method in entry.methods:
+                    rows += [_row(entry, method, part) for part in entry.measure(finding, method)]
+    return frame(rows)
+
+
+def _row(entry: Entry, method: str, part: Part) -> dict[str, Any]:
+    return row(
+        entry.claim,
+        part.method or method,
+        part.dataset,
+        part.text,
+        part.kind or entry.kind,
+        part.found,
+        n_runs=part.n_runs,
+        printed=part.printed,
+    )
 
 
 def row(
@@ -28,18 +108,10 @@ def row(
     n_runs: int,
     printed: float = math.nan,
 ) -> dict[str, Any]:
-    """Return one part of the evidence on a claim.
+    """Return one part of the evidence on a claim as a row; see `Entry` and `Part`.
 
-    Args:
-        claim: "C01" .. "C45".
-        method: "micro", "micro_plus", or "any" where the claim concerns no method or both alike.
-        dataset: data set or population.
-        part: what is compared, for a reader.
-        kind: one of KINDS; an identity's value is the gap of its two sides, an ordering's the difference that must be
-            above 0, a trend's the slope or step.
-        found: our value with its interval; a number alone for an identity.
-        n_runs: runs (folds x seeds) behind it; 1 for an identity.
-        printed: the paper's value, for kind "value".
+    Raises:
+        InputError: an unknown claim, method or kind, or no printed value where one is compared.
     """
     known = paper_values.claims()["id"].tolist()
     for name, given, allowed in (("claim", claim, known), ("method", method, METHODS), ("kind", kind, KINDS)):
@@ -48,27 +120,16 @@ def row(
     if kind == "value" and not math.isfinite(printed):
         raise InputError(f"{claim}: evidence of kind value needs the printed value")
     interval = found if isinstance(found, Interval) else Interval(float(found), float(found), float(found), 1)
-    return {
-        "claim": claim,
-        "method": method,
-        "dataset": dataset,
-        "part": part,
-        "kind": kind,
-        "value": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "printed": printed,
-        "n_runs": n_runs,
-    }
+    ends = (interval.estimate, interval.low, interval.high)
+    return dict(zip(COLUMNS, (claim, method, dataset, part, kind, *ends, printed, n_runs), strict=True))
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the rows as a table with the columns COLUMNS, in the order of the claims."""
-    table = pd.DataFrame(list(rows), columns=COLUMNS)
+    table = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return table.sort_values("claim", kind="stable", ignore_index=True)
 
 
-def of_difference(claim: str, method: str, line: Any, part: str, *, n_runs: int, kind: str = "ordering") -> dict:
-    """Return the evidence in a line of `evaluation.differences` (a named tuple or Series)."""
-    interval = Interval(line.difference, line.low, line.high, 0)
-    return row(claim, method, line.dataset, part, kind, interval, n_runs=n_runs)
+def of_line(line: Any, text: str, n_runs: int) -> Part:
+    """Return the part in a line of `evaluation.differences` (a named tuple or Series)."""
+    return Part(line.dataset, text, Interval(line.difference, line.low, line.high, 0), n_runs)

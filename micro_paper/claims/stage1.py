@@ -1,58 +1,57 @@
-"""Stage 1: rows of its notebook, and what they say about the claims C07 to C18."""
+"""Stage 1: what its notebook says about the claims C07 to C18."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from micro_paper import intervals, metrics
-from micro_paper.claims import evidence
+from micro_paper.claims.evidence import Entry, Part, collect
 from micro_paper.experiments.evaluation import SELECTIONS, Evaluation, best_head_values
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
 
 BASELINES = {"Single": "single", "Shared-Base": "shared_base", "Static": "static_uniform"}
-METHODS = {"micro": "micro_stage1", "micro_plus": "micro_plus"}
-GAINS = {"C12": ("rpr", "Single"), "C13": ("helpsteer", "Single"), "C14": ("rpr", "Shared-Base")}
-GAINS |= {"C15": ("helpsteer", "Shared-Base"), "C16": ("rpr", "Static"), "C17": ("helpsteer", "Static")}
+STAGE1 = {"micro": "micro_stage1", "micro_plus": "micro_plus"}
 PAPER_NAME = {"rpr": "RPR", "helpsteer": "HelpSteer2"}
 
 
-def claims(
-    evaluations: Mapping[str, Evaluation], information: pd.DataFrame, *, seed: int, n_bootstrap: int
-) -> pd.DataFrame:
-    """Return the evidence on C07 to C18.
+@dataclass(frozen=True)
+class Finding:
+    """Stage 1 on one data set.
 
-    C07 compares stage 1 with static weights by accuracy on every world; C08 the head chosen on validation for each
-    attribute with the one head that is best on their average; C09 best heads with best heads of the baselines, all
-    chosen on test as in the paper; C18 the router's information about the prompt with that of the shuffled router.
-
-    Args:
-        evaluations: "helpsteer", "rpr" and, where it is neither of these, "stage1" -> stage-1 evaluation with the heads
-            of HEADS kept; "control" is no evidence.
-        information: from `router_use.router_information`.
+    Attributes:
+        like: "helpsteer", "rpr" or "stage1".
+        evaluation: with the heads of `router_use.HEADS` kept.
+        seed, n_bootstrap: of the intervals.
     """
-    options = {"seed": seed, "n_bootstrap": n_bootstrap}
-    rows: list[dict[str, Any]] = []
-    for method, stage1 in METHODS.items():
-        for like in (like for like in evaluations if like != "control"):  # where nothing can be found by design
-            found = evaluations[like]
-            for other in ("static_uniform", "static_learned"):
-                pair = (_correct(found, stage1), _correct(found, other))
-                rows.append(_ordering("C07", method, found, f"{method} (stage 1) less {other}", *pair, **options))
-        for like in PAPER_NAME:
-            found = evaluations[like]
-            chosen = [best_head_values(found, stage1, SELECTIONS[1], one_for_all=one) for one in (False, True)]
-            part = "head of each attribute less one head for all, both chosen on validation"
-            rows.append(_ordering("C08", method, found, part, *chosen, **options))
-            rows += _every_dimension(method, stage1, found, **options)
-            rows.append(_average({"rpr": "C10", "helpsteer": "C11"}[like], method, stage1, found, like, **options))
-        for claim, (like, against) in GAINS.items():
-            rows.append(_gain(claim, method, stage1, evaluations[like], like, against, **options))
-    return evidence.frame([*rows, _information(information)])
+
+    like: str
+    evaluation: Evaluation
+    seed: int
+    n_bootstrap: int
+
+    def part(self, text: str, interval: Interval, stage1: str, printed: float = np.nan) -> Part:
+        """Return a part with the runs of the row `stage1`."""
+        found = self.evaluation
+        return Part(found.world, text, interval, len(found.chosen[stage1]), printed=printed)
+
+    def difference(self, a: np.ndarray, b: np.ndarray, only: str = "") -> Interval:
+        """Return the paired difference of two correctnesses by pair, on one attribute or the mean over all."""
+        attribute, prompt = (self.evaluation.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
+        rows = attribute == only if only else np.ones(len(attribute), bool)
+        options = {"rng": np.random.default_rng(self.seed), "n": self.n_bootstrap}
+        return intervals.paired_bootstrap_macro(a[rows], b[rows], prompt[rows], attribute[rows], **options)
+
+    def printed(self, quantity: str, against: str = "") -> float:
+        """Return the paper's number for this data set."""
+        table = paper_values.scalars()
+        found = table[(table.quantity == quantity) & (table.dataset == PAPER_NAME[self.like])]
+        return float((found[found.against == against] if against else found).printed.iloc[0])
 
 
 def _correct(found: Evaluation, method: str) -> np.ndarray:
@@ -60,82 +59,90 @@ def _correct(found: Evaluation, method: str) -> np.ndarray:
     return metrics.correct(p.ravel()).reshape(p.shape).mean(axis=1)
 
 
-def _runs(found: Evaluation, method: str) -> int:
-    return len(found.chosen[method])
+def _over_static(of: Finding, method: str) -> Iterator[Part]:
+    stage1, found = STAGE1[method], of.evaluation
+    for other in ("static_uniform", "static_learned"):
+        gap = of.difference(_correct(found, stage1), _correct(found, other))
+        yield of.part(f"{method} (stage 1) less {other}", gap, stage1)
 
 
-def _difference(
-    found: Evaluation, a: np.ndarray, b: np.ndarray, seed: int, n_bootstrap: int, only: str = ""
-) -> Interval:
-    attribute, prompt = (found.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
-    rows = attribute == only if only else np.ones(len(attribute), bool)
-    rng = np.random.default_rng(seed)
-    return intervals.paired_bootstrap_macro(a[rows], b[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
+def _own_head(of: Finding, method: str) -> Iterator[Part]:
+    stage1 = STAGE1[method]
+    chosen = [best_head_values(of.evaluation, stage1, SELECTIONS[1], one_for_all=one) for one in (False, True)]
+    text = "head of each attribute less one head for all, both chosen on validation"
+    yield of.part(text, of.difference(*chosen), stage1)
 
 
-def _ordering(
-    claim: str,
-    method: str,
-    found: Evaluation,
-    part: str,
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    only: str = "",
-    **options: int,
-) -> dict[str, Any]:
-    interval = _difference(found, a, b, only=only, **options)
-    return evidence.row(claim, method, found.world, part, "ordering", interval, n_runs=_runs(found, METHODS[method]))
-
-
-def _every_dimension(method: str, stage1: str, found: Evaluation, **options: int) -> list[dict[str, Any]]:
+def _every_attribute(of: Finding, method: str) -> Iterator[Part]:
+    stage1, found = STAGE1[method], of.evaluation
     ours = best_head_values(found, stage1, SELECTIONS[0])
-    rows = []
     for other in BASELINES.values():
         theirs = best_head_values(found, other, SELECTIONS[0])
         for attribute in sorted(found.pairs["attribute"].unique()):
-            part = f"best heads less {other}'s, {attribute}"
-            rows.append(_ordering("C09", method, found, part, ours, theirs, only=attribute, **options))
-    return rows
+            gap = of.difference(ours, theirs, only=attribute)
+            yield of.part(f"best heads less {other}'s, {attribute}", gap, stage1)
 
 
-def _average(
-    claim: str, method: str, stage1: str, found: Evaluation, like: str, *, seed: int, n_bootstrap: int
-) -> dict:
-    values = best_head_values(found, stage1, SELECTIONS[0])
-    attribute, prompt = (found.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
-    rng = np.random.default_rng(seed)
-    interval = intervals.bootstrap_macro(values, prompt, attribute, rng=rng, n=n_bootstrap)
-    part, runs = "average of the best heads, chosen on test", _runs(found, stage1)
-    printed = _printed("best_average", like)
-    return evidence.row(claim, method, found.world, part, "value", interval, n_runs=runs, printed=printed)
+def _average(of: Finding, method: str) -> Iterator[Part]:
+    stage1 = STAGE1[method]
+    values = best_head_values(of.evaluation, stage1, SELECTIONS[0])
+    attribute, prompt = (of.evaluation.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
+    options = {"rng": np.random.default_rng(of.seed), "n": of.n_bootstrap}
+    interval = intervals.bootstrap_macro(values, prompt, attribute, **options)
+    text = "average of the best heads, chosen on test"
+    yield of.part(text, interval, stage1, printed=of.printed("best_average"))
 
 
-def _gain(claim: str, method: str, stage1: str, found: Evaluation, like: str, against: str, **options: int) -> dict:
+def _gain(against: str, of: Finding, method: str) -> Iterator[Part]:
     """The relative gain; its interval is that of the difference, divided by the baseline's accuracy."""
-    ours, theirs = (best_head_values(found, m, SELECTIONS[0]) for m in (stage1, BASELINES[against]))
-    gap = _difference(found, ours, theirs, **options)
-    attribute = found.pairs["attribute"].to_numpy()
+    stage1, other = STAGE1[method], BASELINES[against]
+    ours, theirs = (best_head_values(of.evaluation, m, SELECTIONS[0]) for m in (stage1, other))
+    gap = of.difference(ours, theirs)
+    attribute = of.evaluation.pairs["attribute"].to_numpy()
     base = np.mean([theirs[attribute == a].mean() for a in np.unique(attribute)])
     interval = Interval(gap.estimate / base, gap.low / base, gap.high / base, gap.n_groups)
-    part = f"best heads over {BASELINES[against]}'s, both chosen on test, as a share of the latter"
-    printed = _printed("gain", like, against) / 100
-    runs = _runs(found, stage1)
-    return evidence.row(claim, method, found.world, part, "value", interval, n_runs=runs, printed=printed)
+    text = f"best heads over {other}'s, both chosen on test, as a share of the latter"
+    yield of.part(text, interval, stage1, printed=of.printed("gain", against) / 100)
 
 
-def _printed(quantity: str, like: str, against: str = "") -> float:
-    table = paper_values.scalars()
-    found = table[(table.quantity == quantity) & (table.dataset == PAPER_NAME[like])]
-    if against:
-        found = found[found.against == against]
-    return float(found.printed.iloc[0])
-
-
-def _information(table: pd.DataFrame) -> dict[str, Any]:
+def _information(table: pd.DataFrame, method: str) -> Iterator[Part]:
     wide = table.pivot(index=["dataset", "fold", "seed"], columns="method", values="information")
     gap = (wide["micro_stage1"] - wide["shuffled_router"]).to_numpy()
-    interval = intervals.mean_interval(gap)
-    part = "information of the stage-1 weights about the prompt less the shuffled router's, nats"
-    world = str(table.dataset.iloc[0])
-    return evidence.row("C18", "any", world, part, "ordering", interval, n_runs=len(gap))
+    text = "information of the stage-1 weights about the prompt less the shuffled router's, nats"
+    yield Part(str(table.dataset.iloc[0]), text, intervals.mean_interval(gap), len(gap))
+
+
+def _gains(claim: str, on: str, against: str) -> Entry:
+    sentence = f"best heads over those of the row {BASELINES[against]}, relative gain, chosen on test as in the paper"
+    return Entry(claim, sentence, (on,), "value", partial(_gain, against))
+
+
+LIKES = ("rpr", "helpsteer")
+ENTRIES = (
+    Entry("C07", "accuracy of stage 1 over static weights", (*LIKES, "stage1"), "ordering", _over_static),
+    Entry("C08", "the attribute's own head over one head for all, by validation", LIKES, "ordering", _own_head),
+    Entry("C09", "best heads over the baselines' on every attribute, by test", LIKES, "ordering", _every_attribute),
+    Entry("C10", "average of the best heads, by test", ("rpr",), "value", _average),
+    Entry("C11", "average of the best heads, by test", ("helpsteer",), "value", _average),
+    _gains("C12", "rpr", "Single"),
+    _gains("C13", "helpsteer", "Single"),
+    _gains("C14", "rpr", "Shared-Base"),
+    _gains("C15", "helpsteer", "Shared-Base"),
+    _gains("C16", "rpr", "Static"),
+    _gains("C17", "helpsteer", "Static"),
+    Entry("C18", "the router's information over the shuffled router's", ("use",), "ordering", _information, ("any",)),
+)
+
+
+def evidence(
+    evaluations: Mapping[str, Evaluation], information: pd.DataFrame, *, seed: int, n_bootstrap: int
+) -> pd.DataFrame:
+    """Return the evidence on C07 to C18.
+
+    Args:
+        evaluations: "helpsteer", "rpr" and, where it is neither of these, "stage1" -> stage-1 evaluation with the heads
+            of `router_use.HEADS` kept; "control" is no evidence: nothing can be found there by design.
+        information: from `router_use.router_information`.
+    """
+    found = {like: Finding(like, e, seed, n_bootstrap) for like, e in evaluations.items()}
+    return collect(ENTRIES, found | {"use": information})

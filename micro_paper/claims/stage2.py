@@ -2,19 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
-from micro_paper.claims import evidence
+from micro_paper.claims.evidence import Entry, Part, collect, of_line
 from micro_paper.experiments.evaluation import Evaluation, differences
 from micro_paper.experiments.main_tables import TUNED
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
 
 
-def claims(
+@dataclass(frozen=True)
+class Finding:
+    """Table 2 or 3.
+
+    Attributes:
+        evaluation: from `main_tables.evaluate_rows`.
+        gaps: method -> `evaluation.differences` of that method to every row.
+        rest: from `main_tables.on_rest`.
+    """
+
+    evaluation: Evaluation
+    gaps: Mapping[str, pd.DataFrame]
+    rest: pd.DataFrame
+
+    @property
+    def n_runs(self) -> int:
+        """Runs of the row `micro`: columns, times the folds that test on pairs of their own."""
+        folds = self.evaluation.pairs["fold"].nunique()
+        return self.evaluation.probability["micro"].shape[1] * folds
+
+
+def _over(rows: tuple[str, ...], of: Finding, method: str, attributes: tuple[str, ...] = (MACRO,)) -> Iterator[Part]:
+    """Less each of the rows; micro_plus is compared with those that had its search budget, where there are such."""
+    gaps = of.gaps[method]
+    for attribute in attributes:
+        for row in rows:
+            other = TUNED.get(row, row) if method == "micro_plus" else row
+            line = gaps[(gaps.method == other) & (gaps.attribute == attribute)]
+            if attribute == MACRO or len(line):
+                named = "" if attribute == MACRO else f", {attribute}"
+                yield of_line(line.iloc[0], f"{method} less {other}{named}", of.n_runs)
+
+
+def _on_rest(row: str, of: Finding, method: str) -> Iterator[Part]:
+    row = row or method
+    line = of.rest[(of.rest.method == row) & (of.rest.attribute == MACRO)].iloc[0]
+    interval = Interval(line.difference, line.difference_low, line.difference_high, int(line.n_prompts))
+    text = f"{row} less hyre, on the pairs that HyRe has no label of"
+    yield Part(of.evaluation.world, text, interval, int(line.n_runs))
+
+
+ROWS = ("single", "shared_base", "static_uniform", "static_learned")
+SHARED = ("helpfulness", "correctness", "coherence")  # attributes of C20, where the data have them
+HELPSTEER, RPR = ("helpsteer",), ("rpr",)
+ENTRIES = (
+    Entry("C19", "average over each baseline", HELPSTEER, "ordering", partial(_over, ROWS)),
+    Entry("C20", "three attributes over single", HELPSTEER, "ordering", partial(_over, ("single",), attributes=SHARED)),
+    Entry("C21", "average over each baseline", RPR, "ordering", partial(_over, ROWS)),
+    Entry("C22", "average against ARMO", RPR, "equivalence", partial(_over, ("armo",))),
+    Entry("C23", "average over ARMO", HELPSTEER, "ordering", partial(_over, ("armo",))),
+    Entry("C24", "HyRe on our heads over HyRe", HELPSTEER, "ordering", partial(_on_rest, "micro_hyre"), ("any",)),
+    Entry("C25", "HyRe on our heads over HyRe", RPR, "ordering", partial(_on_rest, "micro_hyre"), ("any",)),
+    Entry("C28", "the routed row over HyRe", RPR, "ordering", partial(_on_rest, "")),
+    Entry("C45", "over the few-shot control", HELPSTEER + RPR, "ordering", partial(_over, ("criterion_fewshot",))),
+)
+
+
+def evidence(
     evaluations: Mapping[str, Evaluation],
     gaps: Mapping[str, pd.DataFrame],
     rest: Mapping[str, pd.DataFrame],
@@ -24,62 +82,12 @@ def claims(
 ) -> pd.DataFrame:
     """Return the evidence of tables 2 and 3 on the claims C19 to C25, C28 and C45.
 
-    `micro` is compared with the baselines as set, `micro_plus` with those that had the same search budget where there
-    are such.
-
     Args:
         evaluations, gaps, rest: "helpsteer" and "rpr" -> from `evaluate_rows`, `differences` (reference micro) and
-            `on_rest`; other keys are not read.
+            `on_rest`; a control world is no evidence.
     """
-    ours = {"micro": gaps} | {
-        "micro_plus": {
-            like: differences(e, "micro_plus", seed=seed, n_bootstrap=n_bootstrap) for like, e in evaluations.items()
-        }
-    }
-    rows: list[dict[str, Any]] = []
-    for method, found in ours.items():
-        against = TUNED if method == "micro_plus" else {}
-        for claim, like in (("C19", "helpsteer"), ("C21", "rpr")):
-            for other in ("single", "shared_base", "static_uniform", "static_learned"):
-                rows.append(_ordering(claim, method, found[like], against.get(other, other), evaluations[like]))
-        for name in ("helpfulness", "correctness", "coherence"):
-            line = _line(found["helpsteer"], single := against.get("single", "single"), name)
-            if line is not None:
-                rows.append(_row("C20", method, line, f"{method} less {single}, {name}", evaluations["helpsteer"]))
-        armo, few_shot = (against.get(name, name) for name in ("armo", "criterion_fewshot"))
-        rows.append(_ordering("C22", method, found["rpr"], armo, evaluations["rpr"], kind="equivalence"))
-        rows.append(_ordering("C23", method, found["helpsteer"], armo, evaluations["helpsteer"]))
-        for like in ("helpsteer", "rpr"):  # a control world is no evidence
-            rows.append(_ordering("C45", method, found[like], few_shot, evaluations[like]))
-        rows.append(_on_rest("C28", method, rest["rpr"], method, evaluations["rpr"]))
-    for claim, like in (("C24", "helpsteer"), ("C25", "rpr")):
-        rows.append(_on_rest(claim, "any", rest[like], "micro_hyre", evaluations[like]))
-    return evidence.frame(rows)
-
-
-def _line(gaps: pd.DataFrame, other: str, attribute: str) -> Any | None:
-    found = gaps[(gaps.method == other) & (gaps.attribute == attribute)]
-    return None if found.empty else found.iloc[0]
-
-
-def _runs(evaluation: Evaluation, method: str) -> int:
-    shared = evaluation.pairs["fold"].nunique() == 1
-    return evaluation.probability[method].shape[1] * (1 if shared else evaluation.pairs["fold"].nunique())
-
-
-def _row(claim: str, method: str, line: Any, part: str, evaluation: Evaluation, kind: str = "ordering") -> dict:
-    runs = _runs(evaluation, "micro")
-    return evidence.of_difference(claim, method, line, part, n_runs=runs, kind=kind)
-
-
-def _ordering(
-    claim: str, method: str, gaps: pd.DataFrame, other: str, evaluation: Evaluation, kind: str = "ordering"
-) -> dict:
-    return _row(claim, method, _line(gaps, other, MACRO), f"{method} less {other}", evaluation, kind)
-
-
-def _on_rest(claim: str, method: str, table: pd.DataFrame, row: str, evaluation: Evaluation) -> dict:
-    line = table[(table.method == row) & (table.attribute == MACRO)].iloc[0]
-    interval = Interval(line.difference, line.difference_low, line.difference_high, int(line.n_prompts))
-    part = f"{row} less hyre, on the pairs that HyRe has no label of"
-    return evidence.row(claim, method, evaluation.world, part, "ordering", interval, n_runs=int(line.n_runs))
+    found = {}
+    for like in ("helpsteer", "rpr"):
+        plus = differences(evaluations[like], "micro_plus", seed=seed, n_bootstrap=n_bootstrap)
+        found[like] = Finding(evaluations[like], {"micro": gaps[like], "micro_plus": plus}, rest[like])
+    return collect(ENTRIES, found)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
 from micro_paper import intervals
-from micro_paper.claims import evidence
+from micro_paper.claims.evidence import Entry, Part, collect
 from micro_paper.mixture import mixture_nll
 from micro_paper.router import hedge_targets, weighted_loss
 from micro_paper.theory.checks import Check
@@ -64,33 +65,56 @@ def hedge_gap(rng: np.random.Generator, instances: int = 200) -> float:
     return worst
 
 
-def rows(checks: Sequence[Check], sweeps: pd.DataFrame, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Return the evidence on C01 to C05.
+@dataclass(frozen=True)
+class Finding:
+    """The theory notebook.
 
-    Args:
+    Attributes:
         checks: of the exact split and the bounds on the notebook's populations.
         sweeps: from `simulations.sweep_all`.
         rng: draws the random instances of C04 and C05.
     """
-    split = [c for c in checks if c.relation == "="]
-    bounds = [c for c in checks if c.relation == ">="]
-    by_variance, by_diversity = (slopes(sweeps, *a) for a in (("separation", "pointwise"), ("diversity",)))
-    spread = {
-        "C02": ("slope of the irreducible error on 2 E Var of the group probabilities", by_variance),
-        "C03": ("slope of the irreducible error (nats) on K rho, from 0 to 1", by_diversity),
-    }
-    exact = {
-        "C01": [("identities of the split, largest gap", max(map(gap, split)))]
-        + [("bounds of the irreducible error, largest violation", max(map(gap, bounds)))],
-        "C04": [("mixture NLL above the weighted loss, largest violation", jensen_violation(rng))],
-        "C05": [("objective at Eq. 5 against a convex solver, largest gap", hedge_gap(rng))],
-    }
-    found = [
-        evidence.row(claim, "any", "simulation", part, "identity", value, n_runs=1)
-        for claim, parts in exact.items()
-        for part, value in parts
-    ]
-    return found + [
-        evidence.row(claim, "any", "simulation", part, "up", intervals.mean_interval(values), n_runs=len(values))
-        for claim, (part, values) in spread.items()
-    ]
+
+    checks: Sequence[Check]
+    sweeps: pd.DataFrame
+    rng: np.random.Generator
+
+    def largest(self, relation: str) -> float:
+        """Return the largest violation of that relation."""
+        return max(gap(check) for check in self.checks if check.relation == relation)
+
+
+def _exact(of: Finding, method: str) -> Iterator[Part]:
+    yield Part(POPULATION, "identities of the split, largest gap", of.largest("="), 1)
+    yield Part(POPULATION, "bounds of the irreducible error, largest violation", of.largest(">="), 1)
+
+
+def _jensen(of: Finding, method: str) -> Iterator[Part]:
+    yield Part(POPULATION, "mixture NLL above the weighted loss, largest violation", jensen_violation(of.rng), 1)
+
+
+def _hedge(of: Finding, method: str) -> Iterator[Part]:
+    yield Part(POPULATION, "objective at Eq. 5 against a convex solver, largest gap", hedge_gap(of.rng), 1)
+
+
+def _slope(text: str, variable: str, against: str | None, of: Finding, method: str) -> Iterator[Part]:
+    values = slopes(of.sweeps, variable, against)
+    yield Part(POPULATION, text, intervals.mean_interval(values), len(values))
+
+
+POPULATION = "simulation"
+VARIANCE = ("slope of the irreducible error on 2 E Var of the group probabilities", "separation", "pointwise")
+DIVERSITY = ("slope of the irreducible error (nats) on K rho, from 0 to 1", "diversity", None)
+ON, ANY = ("simulation",), ("any",)
+ENTRIES = (
+    Entry("C01", "both sides of the error split, and its bounds", ON, "identity", _exact, ANY),
+    Entry("C02", "the error grows with the groups' variance", ON, "up", partial(_slope, *VARIANCE), ANY),
+    Entry("C03", "the error grows with the groups' diversity", ON, "up", partial(_slope, *DIVERSITY), ANY),
+    Entry("C04", "the mixture NLL never exceeds the weighted loss", ON, "identity", _jensen, ANY),
+    Entry("C05", "Eq. 5 minimises its objective", ON, "identity", _hedge, ANY),
+)
+
+
+def evidence(checks: Sequence[Check], sweeps: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the evidence on C01 to C05; arguments as of `Finding`."""
+    return collect(ENTRIES, {"simulation": Finding(checks, sweeps, rng)})

@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from micro_paper.claims import evidence
+import pandas as pd
+
+from micro_paper.claims.evidence import Entry, Part, collect, of_line
 from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
 from micro_paper.metrics import MACRO
 
 
-def ordering(
-    claim: str, result: Evaluation, over: Sequence[str], *, seed: int = 0, n_bootstrap: int = 10_000
-) -> list[dict[str, Any]]:
-    """Return the evidence on "MiCRo exceeds each row of `over`", for micro and micro_plus, on the average accuracy."""
-    rows = []
-    for method in ("micro", "micro_plus"):
-        gaps = evaluation.differences(result, method, seed=seed, n_bootstrap=n_bootstrap)
-        average = gaps[gaps.attribute == MACRO].set_index("method", drop=False)
-        for other in over:
-            if other not in average.index:
-                raise InputError(f"{claim} compares with {other!r}, which was not evaluated on {result.world}")
-            line, runs = average.loc[other], len(result.chosen[method])
-            rows.append(evidence.of_difference(claim, method, line, f"{method} - {other}", n_runs=runs))
-    return rows
+@dataclass(frozen=True)
+class Finding:
+    """One evaluation and the intervals on it."""
+
+    evaluation: Evaluation
+    seed: int
+    n_bootstrap: int
 
 
-def claims_of(sources: Sequence[str], helpsteer_like: str) -> dict[str, tuple[str, str]]:
-    """Return source -> (claim, the paper's training set): C27 for the rated set, C26 for the first other one."""
+def _over(rows: Sequence[str], of: Finding, method: str) -> Iterator[Part]:
+    """The average accuracy less that of each row."""
+    found = of.evaluation
+    gaps = evaluation.differences(found, method, seed=of.seed, n_bootstrap=of.n_bootstrap)
+    average = gaps[gaps.attribute == MACRO].set_index("method", drop=False)
+    for other in rows:
+        if other not in average.index:
+            raise InputError(f"{method} is compared with {other!r}, which was not evaluated on {found.world}")
+        yield of_line(average.loc[other], f"{method} - {other}", len(found.chosen[method]))
+
+
+REWARDS = ("single", "static_learned", "static_uniform", "shared_base")
+DEEPER = ("single", "static_learned", "armo")
+ENTRIES = (
+    Entry("C26", "trained on a large binary set: over each", ("binary",), "ordering", partial(_over, REWARDS)),
+    Entry("C27", "trained on a rated set: over each", ("rated",), "ordering", partial(_over, REWARDS)),
+    Entry("C41", "on a larger backbone: over each", ("rpr",), "ordering", partial(_over, DEEPER)),
+    Entry("C42", "on a larger backbone: over each", ("helpsteer",), "ordering", partial(_over, DEEPER)),
+)
+TRAINING = {"binary": "preference-700K", "rated": "HelpSteer2"}  # the paper's, that such a source stands for
+
+
+def training_sets(sources: Sequence[str], helpsteer_like: str) -> dict[str, str]:
+    """Return source -> "rated" for the rated set, "binary" for the first other one; further ones are no evidence."""
     others = [name for name in sources if name != helpsteer_like]
-    found = {name: ("C26", "preference-700K") for name in others[:1]}
-    return found | {name: ("C27", "HelpSteer2") for name in sources if name == helpsteer_like}
+    return dict.fromkeys(others[:1], "binary") | {name: "rated" for name in sources if name == helpsteer_like}
+
+
+def evidence(results: Mapping[str, Evaluation], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+    """Return the evidence on "MiCRo exceeds each row", for micro and micro_plus, on the average accuracy.
+
+    Args:
+        results: "binary" and "rated" (the training set of a transfer), or "rpr" and "helpsteer" (on a larger backbone)
+            -> evaluation.
+
+    Raises:
+        InputError: a row to compare with was not evaluated.
+    """
+    return collect(ENTRIES, {name: Finding(result, seed, n_bootstrap) for name, result in results.items()})
