@@ -1,5 +1,6 @@
 """The committed notebooks have their form, and the check of it refuses what breaks it."""
 
+import ast
 import copy
 from pathlib import Path
 
@@ -136,6 +137,71 @@ def test_committed_outputs_are_computed_in_float64(path):
         values = {name: parameter.default for name, parameter in read_parameters(path).items()}
         assert "dtype" in values or "backbone" not in values
     assert {values.get(name, "float64") for name in ("dtype", "train_dtype")} == {"float64"}
+
+
+# What reads features and encodes those that are not there yet.
+READS = {"load_world", "load_folds", "load_bench", "load_training", "deeper_folds", "store_reports"}
+
+
+def device_problems(source):
+    """Calls that encode texts, settings of methods and saved models that are not told the notebook's device."""
+    tree = ast.parse(source)
+    told = {ast.dump(node) for node in ast.walk(tree) if isinstance(node, ast.Dict) and "device" in _keys(node)}
+    named = {
+        ast.unparse(target)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign | ast.AugAssign) and ast.dump(node.value) in told
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict) and "dtype" in _keys(node) and "device" not in _keys(node):
+            yield f"settings {ast.unparse(node)} name a dtype and no device"
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).split(".")[-1]
+        given = {k.arg if k.arg else ast.unparse(k.value) for k in node.keywords}
+        if name in READS and not given & {"device", *named}:
+            synthetic = node.args and isinstance(node.args[0], ast.Constant) and "synthetic" in str(node.args[0].value)
+            if not synthetic:
+                yield f"{ast.unparse(node)} is not told the device"
+        if ast.unparse(node.func) == "Micro.load" and len(node.args) + len(node.keywords) < 2:
+            yield f"{ast.unparse(node)} is not told the device"
+
+
+def _keys(node):
+    return {key.value for key in node.keys if isinstance(key, ast.Constant)}
+
+
+def code_of(path):
+    return "\n".join("".join(c["source"]) for c in read_notebook(path)["cells"] if c["cell_type"] == "code")
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)
+def test_notebooks_that_compute_hand_their_device_on(path):
+    parameters = read_parameters(path)
+    assert ("device" in parameters) == bool({"backbone", "train_dtype"} & set(parameters))
+    if "device" in parameters:
+        assert list(device_problems(code_of(path))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "load_folds(name, 2, features=features)",
+        "options = {'features': features}\nbench_runs.load_bench(bench, **options)",
+        "settings = {'heads': 3, 'dtype': train_dtype}",
+        "Micro.load('model')",
+    ],
+)
+def test_a_device_that_is_not_handed_on_is_found(source):
+    assert len(list(device_problems(source))) == 1
+    for without, told in (
+        ("features=features", "features=features, device=device"),
+        ("'model'", "'model', device"),
+        ("{", "{'device': device, "),
+    ):
+        source = source.replace(without, told)
+    assert list(device_problems(source)) == []
 
 
 PROFILES = {path.stem: path for path in sorted((ROOT / "profiles").glob("*.yaml"))}
