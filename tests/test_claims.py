@@ -240,8 +240,8 @@ def test_a_value_without_the_printed_one_is_refused(tmp_path, printed):
 
 
 def test_smoke_judges_two_identities_and_reads_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(judge, "gather", None)
-    monkeypatch.setattr(judge, "read_evidence", None)
+    monkeypatch.setattr(claims_files, "gather", None)
+    monkeypatch.setattr(claims_files, "read_evidence", None)
     table = judge.judge(claims_files.found("smoke", 0, tmp_path), "smoke")
     assert table.loc[table["verdict"] == HOLDS, "id"].tolist() == ["C04", "C05"]
     assert (table["verdict"] == table["micro_plus_verdict"]).all() and table["ours"].str.contains(
@@ -375,7 +375,7 @@ def test_verify_finds_a_planted_error(published, capsys, name, change, says):
 def test_verify_misses_no_claims_file(published):
     (published / "results" / "open" / "claims.csv").unlink()
     problems = claims_committed.verify("open")
-    assert problems == ["profile open: judge.csv is missing, though there is evidence: publish again"]
+    assert problems == ["profile open: claims.csv is missing, though there is evidence: publish again"]
     (published / "results" / "open" / "table_00_evidence_05.csv").unlink()
     assert claims_committed.verify("open") == []  # a profile published before any claim was judged
 

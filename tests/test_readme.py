@@ -34,7 +34,7 @@ def test_the_block_holds_the_numbers_of_the_table(tmp_path):
 
 
 def publish_claims(root, profile, verdicts, plus):
-    """Write a judge.csv with these verdicts on the first claims; the others cannot be told."""
+    """Write a claims.csv with these verdicts on the first claims; the others cannot be told."""
     judged = judge.judge(pd.DataFrame(columns=[*evidence.COLUMNS, *judge.SOURCE_COLUMNS]), profile)
     judged.loc[: len(verdicts) - 1, "verdict"] = verdicts
     judged.loc[: len(plus) - 1, "micro_plus_verdict"] = plus

@@ -160,7 +160,7 @@ class MixtureMethod:
         """
         new = self.varied(heads=len(groups))
         new.heads = copy.deepcopy(self.heads)
-        new.heads.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        new.heads.weight = nn.Parameter(weight, requires_grad=False)
         new.weights = GroupedWeights(self.weights, groups)
         return new
 
