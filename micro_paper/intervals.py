@@ -6,8 +6,9 @@ not independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,8 +52,6 @@ def _table(values: ArrayLike, groups: ArrayLike, attributes: ArrayLike | None) -
             raise InputError(f"{name} has {len(column)} rows, values has {len(numbers)}: give one a pair")
         codes[name] = np.unique(np.asarray(column), return_inverse=True)[1]
     n_groups, n_attributes = (int(code.max()) + 1 for code in codes.values())
-    if n_groups < 2:
-        raise InputError("one group cannot be resampled: give pairs of at least 2 groups (prompts)")
     cell = codes["groups"] * n_attributes + codes["attributes"]
     size = n_groups * n_attributes
     sums = np.bincount(cell, weights=numbers, minlength=size)
@@ -66,6 +65,54 @@ def _macro(sums: Floats, counts: Floats) -> Floats:
     return means.sum(axis=-1) / (counts > 0).sum(axis=-1)
 
 
+def resamples(n_groups: int, rng: np.random.Generator, n: int) -> np.ndarray:
+    """Return how often each group occurs in each of n resamples of as many groups, (n, n_groups), whole numbers."""
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n)
+
+
+def check_resamples(n_groups: int, n: int) -> None:
+    """Raise InputError where an interval from n resamples of the groups would mean nothing."""
+    if n_groups < 2:
+        raise InputError("one group cannot be resampled: give pairs of at least 2 groups (prompts)")
+    if n < 100:
+        raise InputError(f"n must be at least 100 resamples, got {n}")
+
+
+def percentiles(draws: ArrayLike, tail: float = 0.025) -> tuple[float, float]:
+    """Return the ends of the plain percentile interval of resampled values, `tail` beyond each."""
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _shrink(n_groups: int, free: int | None) -> float:
+    return np.sqrt((n_groups - 1 if free is None else free) / n_groups)
+
+
+def expanded_percentiles(
+    draws: ArrayLike, n_groups: int, *, free: int | None = None, tail: float = 0.025
+) -> tuple[float, float]:
+    """Return the ends of the interval of resampled values, wider where groups are few.
+
+    Percentile intervals are too short for few groups. The expanded percentiles (Hesterberg, The American Statistician
+    2015) take the tail at which a normal interval becomes the t interval of the mean.
+
+    Args:
+        draws: resampled estimates.
+        n_groups: groups that were resampled.
+        free: degrees of freedom; None = n_groups - 1 (within S strata: n_groups - S).
+        tail: nominal probability beyond each end.
+    """
+    t = stats.t.isf(tail, n_groups - 1 if free is None else free)
+    return percentiles(draws, stats.norm.sf(t / _shrink(n_groups, free)))
+
+
+def two_sided_p(draws: ArrayLike, n_groups: int, *, free: int | None = None) -> float:
+    """Return the p-value of a true value of 0: below 1 - level where `expanded_percentiles` leave out 0."""
+    side = (min(np.sum(draws <= 0), np.sum(draws >= 0)) + 1) / (len(draws) + 1)
+    t = stats.norm.isf(min(side, 0.5)) * _shrink(n_groups, free)
+    return min(1.0, float(2 * stats.t.sf(t, n_groups - 1 if free is None else free)))
+
+
 def _interval(
     values: ArrayLike,
     groups: ArrayLike,
@@ -77,27 +124,19 @@ def _interval(
 ) -> Interval:
     if not 0 < level < 1:
         raise InputError(f"level must lie between 0 and 1, got {level}")
-    if n < 100:
-        raise InputError(f"n must be at least 100 resamples, got {n}")
     sums, counts = _table(values, groups, attributes)
     n_groups = len(sums)
+    check_resamples(n_groups, n)
     draws = np.empty(n)
     step = max(1, 4_000_000 // n_groups)  # bounds the memory of the weights at 32 MB
     for start in range(0, n, step):
         stop = min(n, start + step)
-        weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=stop - start).astype(np.float64)
+        weights = resamples(n_groups, rng, stop - start).astype(np.float64)
         draws[start:stop] = _macro(weights @ sums, weights @ counts)
-    # Percentile intervals are too short for few groups. The expanded percentiles (Hesterberg, The American
-    # Statistician 2015) take the tail at which a normal interval becomes the t interval of the mean.
-    shrink = np.sqrt((n_groups - 1) / n_groups)
-    tail = stats.norm.sf(stats.t.isf((1 - level) / 2, n_groups - 1) / shrink)
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    p_value = None
-    if test:  # the same expansion the other way round, so that p < 1 - level where the interval leaves out 0
-        side = (min(np.sum(draws <= 0), np.sum(draws >= 0)) + 1) / (n + 1)
-        p_value = min(1.0, float(2 * stats.t.sf(stats.norm.isf(min(side, 0.5)) * shrink, n_groups - 1)))
+    low, high = expanded_percentiles(draws, n_groups, tail=(1 - level) / 2)
+    p_value = two_sided_p(draws, n_groups) if test else None
     estimate = float(_macro(sums.sum(axis=0), counts.sum(axis=0)))
-    return Interval(estimate, float(low), float(high), n_groups, level, p_value)
+    return Interval(estimate, low, high, n_groups, level, p_value)
 
 
 def bootstrap(
@@ -172,8 +211,13 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
+def t_reach(std: ArrayLike, n: ArrayLike, level: float = 0.95) -> Any:
+    """Return half the width of Student's t interval of means of n >= 1 values with standard deviation `std`."""
+    return stats.t.ppf((1 + level) / 2, np.maximum(np.asarray(n) - 1, 1)) * std / np.sqrt(n)
+
+
 def t_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    """Return the mean over runs with its t-interval.
+    """Return the mean over independent runs with Student's t interval.
 
     Raises:
         InputError: fewer than two runs, or a value that is not finite.
@@ -181,7 +225,7 @@ def t_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     x = np.asarray(list(values), dtype=np.float64)
     if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
         raise InputError(f"an interval over runs needs at least 2 finite values, got {x.tolist()}")
-    reach = stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    reach = t_reach(x.std(ddof=1), len(x), level)
     return Interval(float(x.mean()), float(x.mean() - reach), float(x.mean() + reach), len(x), level)
 
 
@@ -193,12 +237,5 @@ def runs_bootstrap(values: np.ndarray, statistic, rng: np.random.Generator, n: i
         statistic: (..., runs resampled, ...) -> number.
     """
     draws = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(n)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(float(statistic(values)), float(low), float(high), len(values))
-
-
-def mean_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
-    """Return the mean with Student's t interval over independent runs, two at least."""
-    values = np.asarray(values, dtype=float)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return Interval(values.mean(), values.mean() - half, values.mean() + half, len(values), level)
+    low, high = percentiles(draws)
+    return Interval(float(statistic(values)), low, high, len(values))

@@ -134,7 +134,7 @@ def test_every_two_heads_of_a_group_correlate():
     groups = head_surgery.merge_groups(margins * [1, 5, 1, 1], np.cos(np.deg2rad(25)))
     assert groups in ([[0, 1], [2], [3]], [[0], [1, 2], [3]])
     assert head_surgery.merge_groups(margins, np.cos(np.deg2rad(41))) == [[0, 1, 2], [3]]
-    assert np.allclose(head_surgery.correlations(margins)[0], np.cos(turn))
+    assert np.allclose(metrics.head_correlations(margins.T)[0], np.cos(turn))
     assert head_surgery.merge_groups(margins[:, :1], 0.9) == [[0]]
     assert head_surgery.merge_groups(np.c_[np.ones(4), np.zeros(4)], 0.9) == [[0], [1]]
 

@@ -85,8 +85,9 @@ def test_reliability_counts_and_draws(fitted):
 
 
 def test_one_prompt_is_refused(fitted):
-    with pytest.raises(InputError, match="one prompt"):
-        calibration._resamples(1, np.random.default_rng(0), 200)
+    alone = [replace(f, world=replace(f.world, test=f.world.test.select(slice(0, 1)))) for f in fitted[:1]]
+    with pytest.raises(InputError, match="one group"):
+        calibration.calibration_table(alone, n_bootstrap=200)
     with pytest.raises(InputError, match="at least 100"):
         calibration.calibration_table(fitted, n_bootstrap=10)
 

@@ -57,13 +57,6 @@ def test_adapted_goes_up_from_stage_1(worlds):
     assert list(run.fit("criterion_fewshot", quick).adapted([0, 2])) == [2]  # nothing to predict by without stage 2
 
 
-def test_accuracy_by_attribute_counts_ties_half(worlds):
-    pairs = worlds[0].test.select(slice(0, 4))
-    pairs.attribute[:] = ["b", "a", "b", "b"]
-    assert budget_curves.accuracy_by_attribute(np.array([0.9, 0.2, 0.5, 0.4]), pairs) == {"a": 0.0, "b": 0.5}
-    assert budget_curves.macro_accuracy(np.array([0.9, 0.2, 0.5, 0.4]), pairs) == 0.25
-
-
 def test_table_9_takes_the_papers_attributes_by_name():
     three, by_name = budget_curves.table_9_attributes(NAMES[::-1])
     assert by_name and list(three.values()) == [NAMES[0], NAMES[3], NAMES[2]]

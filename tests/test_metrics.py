@@ -5,6 +5,7 @@ import math
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -31,6 +32,60 @@ def test_scores_by_hand():
 def test_a_certain_mistake_costs_infinitely_many_nats():
     assert metrics.nll([0.5, 0.0]) == math.inf
     assert metrics.nll([1.0, 1.0]) == 0 and not math.copysign(1, metrics.nll([1.0])) < 0
+
+
+def test_a_clamped_loss_is_finite_and_the_plain_loss_elsewhere():
+    p = rng().uniform(size=(30, 3))
+    assert metrics.pair_nll(p).shape == p.shape and metrics.pair_nll(p[:, 0]).mean() == metrics.nll(p[:, 0])
+    assert metrics.pair_nll(0.0) == pytest.approx(300 * math.log(10))
+    for dtype in (np.float32, np.float64, int):
+        assert np.isfinite(metrics.pair_nll(np.array([0, 1], dtype=dtype))).all()
+    assert metrics.pair_nll(p.astype(np.float32)).dtype == np.float32
+
+
+def test_correct_by_run_counts_each_run_by_itself():
+    p = np.array([[0.9, 0.5], [0.1, 0.6], [0.5, 0.5]])
+    by_hand = [[1 if q > 0.5 else 0.5 if q == 0.5 else 0 for q in row] for row in p]
+    assert metrics.correct_by_run(p).tolist() == by_hand
+    for broken in ([0.5], [[1.5]], [[math.nan]]):
+        with pytest.raises(InputError, match="p must"):
+            metrics.correct_by_run(broken)
+
+
+def test_a_margin_decides_by_its_sign():
+    margins = np.array([[2.0, -1e-300], [0.0, -0.0]])
+    assert metrics.decided(margins).tolist() == [[1, 0], [0.5, 0.5]]
+    p = 1 / (1 + np.exp(-rng().normal(size=50)))
+    assert np.array_equal(metrics.decided(np.log(p / (1 - p))), metrics.correct(p))
+    for broken in (math.nan, math.inf):
+        with pytest.raises(InputError, match="non-finite margin"):
+            metrics.decided([1.0, broken])
+
+
+def test_entropy_is_scipys():
+    f = rng().dirichlet(np.full(4, 0.3), size=20)
+    assert metrics.entropy(f) == pytest.approx(stats.entropy(f, axis=1))
+    assert metrics.entropy_share(f) == pytest.approx(stats.entropy(f, axis=1, base=4).mean())
+    for dtype in (np.float32, np.float64):  # a weight of 0 is no nan
+        assert metrics.entropy(np.array([[1, 0], [0.5, 0.5]], dtype)) == pytest.approx([0, math.log(2)])
+    assert metrics.entropy_share(np.ones((5, 1))) == 1
+    assert metrics.entropy_share(np.full((5, 3), 1 / 3)) == pytest.approx(1)
+
+
+def test_means_by_attribute_and_over_attributes():
+    values, names = np.array([1.0, 0.0, 0.5, 1.0]), ["b", "a", "b", "b"]
+    assert metrics.by_attribute(values, names) == {"a": 0.0, "b": pytest.approx(2.5 / 3)}
+    assert list(metrics.by_attribute(values, names)) == ["a", "b"]
+    assert metrics.macro_mean(values, names) == pytest.approx(2.5 / 6)
+    table = rng().random((60, 3))
+    kinds = rng(1).integers(4, size=60)
+    frame = pd.DataFrame(table).groupby(kinds).mean()
+    assert metrics.macro_mean(table, kinds) == pytest.approx(frame.mean().to_numpy())
+    macro = intervals.bootstrap_macro(table[:, 0], np.arange(60), kinds, rng=rng(), n=100)
+    assert metrics.macro_mean(table[:, 0], kinds) == pytest.approx(macro.estimate)
+    for broken in ((values, names[:3]), ([], [])):
+        with pytest.raises(InputError, match="give one a pair"):
+            metrics.macro_mean(*broken)
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -204,6 +259,46 @@ def test_paired_bootstrap_refuses_unpaired_values():
         intervals.paired_bootstrap(VALUES, VALUES[1:], GROUPS, rng=rng())
 
 
+# Intervals over runs, and the parts that other resampling schemes use
+
+
+def test_t_interval_is_scipys():
+    values = rng().normal(0.3, 1, 5)
+    for level in (0.95, 0.8):
+        ours, theirs = intervals.t_interval(values, level), stats.ttest_1samp(values, 0).confidence_interval(level)
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high)) and ours.n_groups == 5
+        assert intervals.t_reach(values.std(ddof=1), 5, level) == pytest.approx((theirs.high - theirs.low) / 2)
+    for broken in ([1.0], [], [1.0, np.nan]):
+        with pytest.raises(InputError, match="at least 2 finite values"):
+            intervals.t_interval(broken)
+
+
+def test_resamples_are_counts_of_draws_with_replacement():
+    drawn = intervals.resamples(5, rng(), 20_000)
+    assert drawn.shape == (20_000, 5) and (drawn.sum(axis=1) == 5).all()
+    assert drawn.mean(axis=0) == pytest.approx(np.ones(5), abs=0.03)
+    assert drawn[:, 0].var() == pytest.approx(5 * 0.2 * 0.8, abs=0.03)  # of a binomial
+    intervals.check_resamples(2, 100)
+    with pytest.raises(InputError, match="one group"):
+        intervals.check_resamples(1, 100)
+    with pytest.raises(InputError, match="at least 100"):
+        intervals.check_resamples(2, 99)
+
+
+def test_expanded_percentiles_of_a_normal_are_the_t_interval():
+    """Draws are exact normal quantiles of the bootstrap's spread, that is of the standard error times shrink."""
+    for groups, free in ((6, None), (40, 36)):
+        degrees = groups - 1 if free is None else free
+        draws = stats.norm.ppf((np.arange(200_001) + 0.5) / 200_001) * math.sqrt(degrees / groups)
+        low, high = intervals.expanded_percentiles(draws, groups, free=free)
+        assert (low, high) == pytest.approx(stats.t.interval(0.95, degrees), rel=1e-3)
+        assert intervals.two_sided_p(draws - low + 1e-3, groups, free=free) < 0.05
+        assert intervals.two_sided_p(draws - low - 1e-3, groups, free=free) > 0.05
+        assert intervals.two_sided_p(draws, groups, free=free) == pytest.approx(1, abs=1e-4)
+    assert intervals.percentiles(np.arange(1001.0)) == (25, 975)
+    assert intervals.percentiles(np.arange(1001.0), 0.1) == (100, 900)
+
+
 # Many comparisons
 
 
@@ -267,3 +362,28 @@ def test_head_stability_tells_a_head_from_its_opposite():
         metrics.match_heads(a, a[:, 1:])
     with pytest.raises(InputError, match="finite"):
         metrics.match_heads(a * math.nan, a)
+
+
+def test_best_heads_by_hand():
+    right = metrics.decided(np.array([[1.0, -1], [0, 2], [-1, 3], [-1, 0]]))
+    names = np.array(["a", "a", "b", "b"])
+    own, other = metrics.by_attribute(right, names), metrics.by_attribute(1 - right, names)
+    assert metrics.best_head_decisions(right, names, own).tolist() == [1, 0.5, 1, 0.5]
+    assert metrics.best_head_decisions(right, names, other).tolist() == [0, 1, 0, 0]
+    assert metrics.best_head_decisions(right, names, own, one_for_all=True).tolist() == right[:, 1].tolist()
+    with pytest.raises(InputError, match="no validation pairs of 'b'"):
+        metrics.best_head_decisions(right, names, {"a": own["a"]})
+
+
+def test_head_correlations_are_cosines():
+    a, b = rng().normal(1, 1, size=(3, 20)), rng(1).normal(size=(2, 20))
+    a[2] = 0
+    wanted = [[x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-300) for y in b] for x in a]
+    assert metrics.head_correlations(a, b) == pytest.approx(np.array(wanted))
+    both = metrics.head_correlations(a)
+    assert np.array_equal(both, both.T) and both == pytest.approx(metrics.head_correlations(a, a))
+    assert np.diag(both) == pytest.approx([1, 1, 0]) and np.abs(both).max() <= 1
+    with pytest.raises(InputError, match="columns"):
+        metrics.head_correlations(a, b[:, 1:])
+    with pytest.raises(InputError, match="finite"):
+        metrics.head_correlations(np.full_like(a, math.inf))

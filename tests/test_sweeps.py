@@ -9,11 +9,11 @@ import torch
 from scipy import stats
 from test_plotting import collisions
 
-from micro_paper import intervals, metrics
+from micro_paper import metrics
 from micro_paper.claims import sweeps as claims_sweeps
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, sweeps
-from micro_paper.experiments.sweep_measures import best_head_decisions, entropy_share, redundant_heads
+from micro_paper.experiments.sweeps import redundant_heads
 from micro_paper.experiments.worlds import load_folds
 from micro_paper.intervals import Interval
 from micro_paper.methods import make
@@ -201,18 +201,6 @@ def test_redundant_heads():
     assert redundant_heads(np.stack([5 + a, 5 + b], axis=1)).tolist() == [False, True]
 
 
-def test_best_head_decisions_by_hand(worlds):
-    pairs = worlds[0].test.select(slice(0, 4))
-    pairs.attribute[:] = ["a", "a", "b", "b"]
-    test = np.array([[1.0, -1], [0, 2], [-1, 3], [-1, 0]])
-    assert best_head_decisions(test, pairs, test, pairs).tolist() == [1, 0.5, 1, 0.5]
-    assert best_head_decisions(test, pairs, -test, pairs).tolist() == [0, 1, 0, 0]
-    other = worlds[0].test.select(slice(0, 2))
-    other.attribute[:] = ["a", "a"]
-    with pytest.raises(InputError, match="no validation pairs of 'b'"):
-        best_head_decisions(test, pairs, test[:2], other)
-
-
 def test_target_entropy(worlds):
     method = make("micro", QUICK, 0).fit(worlds[0].train, worlds[0].validation)
     context = worlds[0].contexts(5, 0)
@@ -222,20 +210,12 @@ def test_target_entropy(worlds):
     for tau in (0.1, 1.0):
         weight = prior * np.exp(-loss / tau)
         wanted = stats.entropy(weight, axis=1).mean() / np.log(3)
-        assert entropy_share(method.first_targets(context, tau)) == pytest.approx(wanted)
-    assert entropy_share(method.first_targets(context, 1e6)) == pytest.approx(entropy_share(prior), abs=1e-5)
-    before = entropy_share(method.first_targets(context, 1e-6))
-    after = entropy_share(method.adapt(context).first_targets(context, 1e-6))
+        assert metrics.entropy_share(method.first_targets(context, tau)) == pytest.approx(wanted)
+    uniform = metrics.entropy_share(method.first_targets(context, 1e6))
+    assert uniform == pytest.approx(metrics.entropy_share(prior), abs=1e-5)
+    before = metrics.entropy_share(method.first_targets(context, 1e-6))
+    after = metrics.entropy_share(method.adapt(context).first_targets(context, 1e-6))
     assert before < 0.02 and after == pytest.approx(before)
-
-
-def test_t_interval_is_scipys():
-    values = np.random.default_rng(0).normal(0.3, 1, 5)
-    ours, theirs = intervals.t_interval(values), stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high)) and ours.n_groups == 5
-    for broken in ([1.0], [], [1.0, np.nan]):
-        with pytest.raises(InputError, match="at least 2 finite values"):
-            intervals.t_interval(broken)
 
 
 def made_up(gain=0.05, steps=(0.1, 0.05, 0.0), share=-0.2, redundant_weight=0.5) -> sweeps.Sweep:

@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
 
-from micro_paper import intervals
 from micro_paper.claims import evidence, theory
 from micro_paper.errors import InputError
 from micro_paper.paper.verdicts import judge_identity
@@ -29,13 +27,6 @@ def test_slopes_are_those_of_the_lines_that_were_drawn():
     frame = pd.DataFrame(lines)
     assert np.allclose(theory.slopes(frame, "diversity"), [2, 3])
     assert np.allclose(theory.slopes(frame, "diversity", "pointwise"), [4, 6])
-
-
-def test_mean_interval_is_students():
-    values = [1.0, 2.0, 4.0, 5.0]
-    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    interval = intervals.mean_interval(values)
-    assert np.allclose([interval.estimate, interval.low, interval.high], [3.0, low, high])
 
 
 def test_jensen_and_eq_5_are_judged_wrong_when_they_are(monkeypatch):

@@ -55,8 +55,7 @@ class Finding:
 
 
 def _correct(found: Evaluation, method: str) -> np.ndarray:
-    p = found.probability[method]
-    return metrics.correct(p.ravel()).reshape(p.shape).mean(axis=1)
+    return metrics.correct_by_run(found.probability[method]).mean(axis=1)
 
 
 def _over_static(of: Finding, method: str) -> Iterator[Part]:
@@ -99,7 +98,7 @@ def _gain(against: str, of: Finding, method: str) -> Iterator[Part]:
     ours, theirs = (best_head_values(of.evaluation, m, SELECTIONS[0]) for m in (stage1, other))
     gap = of.difference(ours, theirs)
     attribute = of.evaluation.pairs["attribute"].to_numpy()
-    base = np.mean([theirs[attribute == a].mean() for a in np.unique(attribute)])
+    base = metrics.macro_mean(theirs, attribute)
     interval = Interval(gap.estimate / base, gap.low / base, gap.high / base, gap.n_groups)
     text = f"best heads over {other}'s, both chosen on test, as a share of the latter"
     yield of.part(text, interval, stage1, printed=of.printed("gain", against) / 100)
@@ -109,7 +108,7 @@ def _information(table: pd.DataFrame, method: str) -> Iterator[Part]:
     wide = table.pivot(index=["dataset", "fold", "seed"], columns="method", values="information")
     gap = (wide["micro_stage1"] - wide["shuffled_router"]).to_numpy()
     text = "information of the stage-1 weights about the prompt less the shuffled router's, nats"
-    yield Part(str(table.dataset.iloc[0]), text, intervals.mean_interval(gap), len(gap))
+    yield Part(str(table.dataset.iloc[0]), text, intervals.t_interval(gap), len(gap))
 
 
 def _gains(claim: str, on: str, against: str) -> Entry:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from micro_paper import metrics
@@ -14,7 +13,6 @@ from micro_paper.errors import InputError
 from micro_paper.experiments.runs import paired_runs
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
-from micro_paper.pairs import Pairs
 from micro_paper.paper import values as paper_values
 
 # The three attributes of table 9, by what their names hold.
@@ -39,7 +37,7 @@ def budget_curve(
         for run in paired_runs(worlds, seeds):
             fitted = run.fit(name, settings)
             for budget in fitted.adapted(budgets):
-                value = macro_accuracy(fitted.predict(), run.world.test)
+                value = metrics.macro_mean(metrics.correct(fitted.predict()), run.world.test.attribute)
                 cell = {"dataset": run.world.name, "method": name, "budget": budget, "run": run.number}
                 lines.append(cell | {"value": value})
     return pd.DataFrame(lines)
@@ -70,17 +68,6 @@ def curve_summary(curve: pd.DataFrame, by: Sequence[str] = ("dataset", "method",
     """Return the mean and standard deviation of `value` over runs: the columns `by`, mean, std, n_runs."""
     grouped = curve.groupby(list(by), sort=False)["value"]
     return grouped.agg(mean="mean", std=lambda v: v.std(ddof=1) if len(v) > 1 else 0.0, n_runs="size").reset_index()
-
-
-def accuracy_by_attribute(p: np.ndarray, pairs: Pairs) -> dict[str, float]:
-    """Return the accuracy of p, (n,), on the pairs of each attribute, in the order of their names."""
-    decided = metrics.correct(p)
-    return {str(a): float(decided[pairs.attribute == a].mean()) for a in np.unique(pairs.attribute)}
-
-
-def macro_accuracy(p: np.ndarray, pairs: Pairs) -> float:
-    """Return the mean over attributes of the accuracy of p, (n,), on `pairs`."""
-    return float(np.mean(list(accuracy_by_attribute(p, pairs).values())))
 
 
 def table_9_attributes(attributes: Sequence[str]) -> tuple[dict[str, str], bool]:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from micro_paper import intervals, metrics
-from micro_paper.errors import InputError
 from micro_paper.experiments.runs import Fitted
 from micro_paper.experiments.worlds import World, load_world
 from micro_paper.methods.temperature import fit_temperature, scale
@@ -61,7 +59,8 @@ def calibration_table(
     for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
         runs, temperature, states = _predicted(fitted, dataset, name, validation)
         prompts = sorted(set().union(*(f.world.test.prompt_id for f in runs)))
-        weights = _resamples(len(prompts), np.random.default_rng(seed), n_bootstrap)
+        intervals.check_resamples(len(prompts), n_bootstrap)
+        weights = intervals.resamples(len(prompts), np.random.default_rng(seed), n_bootstrap).astype(np.float32)
         found = {}
         for scaled, probabilities in states.items():
             for metric in ("ece", "brier", "nll"):
@@ -102,14 +101,6 @@ def _predicted(
     return runs, temperature, {False: plain, True: scaled}
 
 
-def _resamples(n_groups: int, rng: np.random.Generator, n: int) -> Floats:
-    if n_groups < 2:
-        raise InputError("one prompt cannot be resampled: give pairs of at least 2 prompts")
-    if n < 100:
-        raise InputError(f"n must be at least 100 resamples, got {n}")
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float32)
-
-
 def _score(metric: str, p: Floats, group: np.ndarray, weights: Floats) -> tuple[float, Floats]:
     """Return the score of p, (n,), and its resampled values, (R,)."""
     count = np.bincount(group, minlength=weights.shape[1]).astype(float)
@@ -117,7 +108,7 @@ def _score(metric: str, p: Floats, group: np.ndarray, weights: Floats) -> tuple[
     if metric == "ece":
         sums = np.stack([np.bincount(group, weights=g, minlength=weights.shape[1]) for g in _gaps(p)], axis=1)
         return metrics.ece(p, BINS), np.abs(weights @ sums).sum(axis=1) / total
-    values = (1 - p) ** 2 if metric == "brier" else -np.log(np.maximum(p, 1e-300))
+    values = (1 - p) ** 2 if metric == "brier" else metrics.pair_nll(p)
     return float(values.mean()), weights @ np.bincount(group, weights=values, minlength=weights.shape[1]) / total
 
 
@@ -129,9 +120,8 @@ def _gaps(p: Floats) -> list[Floats]:
 
 
 def _ends(name: str, estimate: float, draws: Floats, n_groups: int) -> dict[str, float]:
-    tail = stats.norm.sf(stats.t.isf(0.025, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1)))  # as in `metrics`
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return {name: float(estimate), f"{name}_low": float(low), f"{name}_high": float(high)}
+    low, high = intervals.expanded_percentiles(draws, n_groups)
+    return {name: float(estimate), f"{name}_low": low, f"{name}_high": high}
 
 
 def reliability(

@@ -56,8 +56,8 @@ def choices_table(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 1
     for (choice, compared), names in pairs.items():
         p = [evaluation.probability[name] for name in names]
         values = {
-            "accuracy": [metrics.correct(one.ravel()).reshape(one.shape).mean(axis=1) for one in p],
-            "nll": [-np.log(np.maximum(one, 1e-300)).mean(axis=1) for one in p],
+            "accuracy": [metrics.correct_by_run(one).mean(axis=1) for one in p],
+            "nll": [metrics.pair_nll(one).mean(axis=1) for one in p],
         }
         line = {"dataset": evaluation.world, "choice": choice, "compared": compared}
         for metric, (with_it, without) in values.items():

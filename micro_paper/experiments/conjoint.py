@@ -10,6 +10,7 @@ from scipy.special import expit, log_expit
 from threadpoolctl import threadpool_limits
 
 from micro_paper import data as datasets
+from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
 from micro_paper.files import sha256
 
@@ -134,16 +135,14 @@ def by_person(values: np.ndarray, person: np.ndarray, n_people: int) -> np.ndarr
 
 
 def bootstrap_people(
-    values: np.ndarray, person: np.ndarray, rng: np.random.Generator, n_bootstrap: int, level: float = 0.95
+    values: np.ndarray, person: np.ndarray, rng: np.random.Generator, n_bootstrap: int
 ) -> tuple[float, float, float]:
-    """Mean over pairs with a percentile interval from resampling people: (mean, low, high)."""
+    """Mean over pairs with a 95 % percentile interval from resampling people: (mean, low, high)."""
     _, person = np.unique(person, return_inverse=True)
     people = person.max() + 1
     total, count = by_person(values, person, people), np.bincount(person)
-    times = rng.multinomial(people, np.full(people, 1 / people), size=n_bootstrap)
-    means = (times @ total) / (times @ count)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
+    times = intervals.resamples(people, rng, n_bootstrap)
+    return float(values.mean()), *intervals.percentiles((times @ total) / (times @ count))
 
 
 def held_out_margins(
@@ -173,10 +172,6 @@ def held_out_margins(
     return pooled[rows], grouped[rows], rows
 
 
-def right(margins: np.ndarray) -> np.ndarray:
-    return (margins > 0) + 0.5 * (margins == 0)
-
-
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def compare_grouping(
     data: Respondents,
@@ -200,7 +195,7 @@ def compare_grouping(
         "people": len(np.unique(person)),
         "groups": len(np.unique(labels[labels >= 0])),
     }
-    for metric, score in (("nll", lambda m: -log_expit(m)), ("accuracy", right)):
+    for metric, score in (("nll", lambda m: -log_expit(m)), ("accuracy", metrics.decided)):
         a, b = score(pooled), score(grouped)
         difference, low, high = bootstrap_people(b - a, person, rng, n_bootstrap)
         result |= {

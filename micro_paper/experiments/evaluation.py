@@ -163,11 +163,9 @@ def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) ->
 
 def _head_run(fitted: Fitted, rows: np.ndarray) -> HeadRun:
     world, margins = fitted.world, fitted.heads.head_margins(fitted.world.test)
-    held_out = _decided(fitted.heads.head_margins(world.validation))
-    validation = {
-        a: held_out[world.validation.attribute == a].mean(axis=0) for a in np.unique(world.validation.attribute)
-    }
-    return HeadRun(world.fold, fitted.run.seed, rows, _decided(margins), validation, margins)
+    held_out = metrics.decided(fitted.heads.head_margins(world.validation))
+    validation = metrics.by_attribute(held_out, world.validation.attribute)
+    return HeadRun(world.fold, fitted.run.seed, rows, metrics.decided(margins), validation, margins)
 
 
 def _check_tests(worlds: Sequence[World]) -> bool:
@@ -192,12 +190,6 @@ def _check_tests(worlds: Sequence[World]) -> bool:
     return False
 
 
-def _decided(margins: np.ndarray) -> np.ndarray:
-    if not np.isfinite(margins).all():
-        raise InputError("a head gave a non-finite margin: check the features")
-    return (margins > 0) + 0.5 * (margins == 0)
-
-
 def scores(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
     """Return accuracy, NLL and ECE of each method, by attribute and on average.
 
@@ -211,7 +203,7 @@ def scores(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) 
     names = sorted(set(attribute))
     for method, p in evaluation.probability.items():
         rng = np.random.default_rng(seed)
-        per_pair = {"accuracy": metrics.correct(p.ravel()).reshape(p.shape), "nll": -np.log(np.maximum(p, 1e-300))}
+        per_pair = {"accuracy": metrics.correct_by_run(p), "nll": metrics.pair_nll(p)}
         base = {
             "dataset": evaluation.world,
             "method": method,
@@ -256,7 +248,7 @@ def differences(
     """
     attribute = evaluation.pairs["attribute"].to_numpy()
     prompt = evaluation.pairs["prompt_id"].to_numpy()
-    mean = {m: metrics.correct(p.ravel()).reshape(p.shape).mean(axis=1) for m, p in evaluation.probability.items()}
+    mean = {m: metrics.correct_by_run(p).mean(axis=1) for m, p in evaluation.probability.items()}
     if reference not in mean:
         raise InputError(f"reference {reference!r} was not evaluated; there are {', '.join(mean)}")
     lines = []
@@ -318,18 +310,11 @@ def best_head_values(evaluation: Evaluation, method: str, selection: str, *, one
         one_for_all: the one head that is best on the average of the attributes, in place of one an attribute.
     """
     attribute = evaluation.pairs["attribute"].to_numpy()
-    names = sorted(set(attribute))
     total, count = np.zeros(len(attribute)), np.zeros(len(attribute))
     for run in evaluation.heads[method]:
         own = attribute[run.rows]
-        on_test = {a: run.test[own == a].mean(axis=0) for a in names}
-        accuracy = on_test if selection == SELECTIONS[0] else run.validation
-        if absent := [a for a in names if a not in accuracy]:
-            raise InputError(f"no validation pairs of {absent[0]!r}: its head cannot be chosen there")
-        overall = np.mean([accuracy[a] for a in names], axis=0)
-        for a in names:
-            head = (overall if one_for_all else accuracy[a]).argmax()
-            total[run.rows[own == a]] += run.test[own == a, head]
+        accuracy = metrics.by_attribute(run.test, own) if selection == SELECTIONS[0] else run.validation
+        total[run.rows] += metrics.best_head_decisions(run.test, own, accuracy, one_for_all=one_for_all)
         count[run.rows] += 1
     return total / count
 

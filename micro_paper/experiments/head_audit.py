@@ -76,8 +76,7 @@ def safety_audit(
                 raise InputError(f"{target.name} has no validation pairs of {attribute!r}: safety_attribute is {known}")
             run = Run(_audit_world(trained[number % len(trained)], target), run_seed, number)
             fitted = run.fit(name, settings)
-            right = metrics.correct(0.5 + 0.5 * np.sign(fitted.heads.head_margins(audited)).ravel())
-            best = int(right.reshape(len(audited), -1).mean(axis=0).argmax())
+            best = int(metrics.decided(fitted.heads.head_margins(audited)).mean(axis=0).argmax())
             planted = fitted.replaced(head_surgery.reverse_head(fitted.heads, best))
             for kind, variant in ((TRAINED, fitted), (PLANTED, planted)):
                 rng = np.random.default_rng(seed)
@@ -134,7 +133,7 @@ def merging(
             np.concatenate([getattr(f.world.test, c) for f in runs]) for c in ("attribute", "prompt_id")
         )
         before = np.concatenate([metrics.correct(f.predict()) for f in runs])
-        closest = [np.triu(head_surgery.correlations(f.heads.head_margins(f.world.validation)), 1).max() for f in runs]
+        closest = [_closest(f.heads.head_margins(f.world.validation)) for f in runs]
         for threshold in thresholds:
             merged = [head_surgery.merge_heads(f.heads, f.world.validation, threshold) for f in runs]
             left = np.array([len(m.head_weights()) for m in merged])
@@ -147,6 +146,11 @@ def merging(
             compared = head_surgery.compare(before, after, attribute, prompt, seed=seed, n_bootstrap=n_bootstrap)
             lines += [base | line for line in compared]
     return pd.DataFrame(lines, columns=MERGED)
+
+
+def _closest(margins: np.ndarray) -> float:
+    """Return the largest correlation of two heads, from margins (n, K)."""
+    return np.triu(metrics.head_correlations(margins.T), 1).max()
 
 
 def safety_tables(heads: pd.DataFrame, effects: pd.DataFrame) -> list[dict[str, Any]]:

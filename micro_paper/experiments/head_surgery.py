@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from micro_paper import intervals
+from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
 from micro_paper.methods.table import HeadsMethod
 from micro_paper.metrics import MACRO
@@ -72,10 +72,7 @@ def head_audit(
     """
     if not len(pairs):
         raise InputError("there are no safety pairs to audit on: check safety_attribute")
-    margins = method.head_margins(pairs)
-    if not np.isfinite(margins).all():
-        raise InputError("a head gave a non-finite margin: check the features")
-    right = (margins > 0) + 0.5 * (margins == 0)
+    right = metrics.decided(method.head_margins(pairs))
     weight = method.mixture_weights(pairs).mean(axis=0)
     found = [intervals.bootstrap(column, pairs.prompt_id, rng=rng, n=n_bootstrap) for column in right.T]
     table = pd.DataFrame(
@@ -95,19 +92,6 @@ def head_audit(
     return table
 
 
-def correlations(margins: ArrayLike) -> np.ndarray:
-    """Return the correlation of every two heads' margins, (K, K), from margins (n, K).
-
-    It is taken about zero (the cosine), because which response of a pair comes first is arbitrary; a zero head has 0.
-    """
-    values = np.asarray(margins, dtype=np.float64)
-    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
-        raise InputError(f"margins must be finite and of shape (pairs, heads), got shape {values.shape}")
-    norm = np.linalg.norm(values, axis=0)
-    unit = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
-    return np.clip(unit.T @ unit, -1, 1)
-
-
 def merge_groups(margins: ArrayLike, threshold: float) -> list[list[int]]:
     """Group heads of which every two correlate above `threshold` (complete linkage), in the order of their first head.
 
@@ -119,7 +103,7 @@ def merge_groups(margins: ArrayLike, threshold: float) -> list[list[int]]:
     """
     if not 0 < threshold < 1:
         raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
-    distance = 1 - correlations(margins)
+    distance = 1 - metrics.head_correlations(np.transpose(margins))
     if len(distance) == 1:
         return [[0]]
     np.fill_diagonal(distance, 0)
@@ -154,10 +138,8 @@ def compare(
         gap = intervals.paired_bootstrap_macro(
             after[rows], before[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap
         )
-        own = np.unique(attribute[rows])
         means = {
-            k: float(np.mean([v[rows & (attribute == a)].mean() for a in own]))
-            for k, v in (("before", before), ("after", after))
+            k: float(metrics.macro_mean(v[rows], attribute[rows])) for k, v in (("before", before), ("after", after))
         }
         line = {"attribute": str(name)} | means | {"difference": gap.estimate, "low": gap.low, "high": gap.high}
         lines.append(line | {"n_pairs": int(rows.sum()), "n_prompts": gap.n_groups})

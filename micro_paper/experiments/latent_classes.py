@@ -10,6 +10,7 @@ from scipy.special import expit, log_expit, logsumexp, softmax
 from scipy.stats import random_table
 from threadpoolctl import threadpool_limits
 
+from micro_paper import metrics
 from micro_paper.experiments.conjoint import (
     GROUPINGS,
     RIDGE,
@@ -19,9 +20,9 @@ from micro_paper.experiments.conjoint import (
     compare_groupings,
     fit_linear,
     person_folds,
-    right,
     stated_groups,
 )
+from micro_paper.intervals import percentiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +127,12 @@ def agreement(
     # People count by their cell: resampling is a multinomial draw, shuffling one with fixed margins.
     resampled = rng.multinomial(n, table.ravel() / n, size=n_bootstrap).reshape(n_bootstrap, *table.shape)
     shuffled = random_table(table.sum(axis=1), table.sum(axis=0)).rvs(n_bootstrap, random_state=rng)
-    low, high = np.quantile(adjusted_rand(resampled), [0.025, 0.975])
+    low, high = percentiles(adjusted_rand(resampled))
     return {
         "people": n,
         "adjusted_rand": float(adjusted_rand(table)),
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "chance": float(np.quantile(adjusted_rand(shuffled), 0.975)),
     }
 
@@ -175,7 +176,7 @@ def latent_class_scores(
                 "pairs": len(p),
                 "people": len(np.unique(person)),
                 "nll": float(-np.log(p).mean()),
-                "accuracy": float(right(p - 0.5).mean()),
+                "accuracy": float(metrics.decided(p - 0.5).mean()),
                 "nll_difference": difference,
                 "low": low,
                 "high": high,

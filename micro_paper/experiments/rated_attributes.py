@@ -7,6 +7,7 @@ import pandas as pd
 
 from micro_paper.errors import InputError
 from micro_paper.files import sha256
+from micro_paper.intervals import percentiles
 from micro_paper.theory.bounds import bound_chain
 from micro_paper.theory.population import Population
 from micro_paper.theory.split import split
@@ -68,7 +69,7 @@ def attribute_table(
         picks = rng.integers(n, size=(n_bootstrap, n))
         for name in quantities:
             values = np.array([getattr(part, name) for part in parts])
-            low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
+            low, high = percentiles(values[picks].mean(axis=1))
             rows.append({"scale": scale, "quantity": name, "nats": values.mean(), "low": low, "high": high})
         rows.append(
             {

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from micro_paper import intervals
 from micro_paper.data.criteria import SECTIONS
 from micro_paper.errors import InputError
 from micro_paper.metrics import MACRO
@@ -142,7 +142,7 @@ def _subset_means(
         rows = np.flatnonzero(stratum == s)
         if len(rows) < 2:
             raise InputError(f"subset {names[s]!r} has a single prompt: an interval over prompts needs two")
-        drawn = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n).astype(float)
+        drawn = intervals.resamples(len(rows), rng, n).astype(float)
         top += drawn @ sums[rows]
         bottom += drawn @ counts[rows]
     estimate = sums.sum(axis=0) / counts.sum(axis=0)
@@ -152,12 +152,7 @@ def _subset_means(
 
 def _line(section: str, estimate: float, draws: Floats, n_pairs: int, n_prompts: int, strata: int, test: bool) -> dict:
     free = max(1, n_prompts - strata)
-    shrink = np.sqrt(free / n_prompts)  # expanded percentiles, as in `metrics`
-    tail = stats.norm.sf(stats.t.isf(0.025, free) / shrink)
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    p_value = np.nan
-    if test:
-        side = min((min(np.sum(draws <= 0), np.sum(draws >= 0)) + 1) / (len(draws) + 1), 0.5)
-        p_value = min(1.0, float(2 * stats.t.sf(stats.norm.isf(side) * shrink, free)))
-    line = {"section": section, "difference": float(estimate), "low": float(low), "high": float(high)}
+    low, high = intervals.expanded_percentiles(draws, n_prompts, free=free)
+    p_value = intervals.two_sided_p(draws, n_prompts, free=free) if test else np.nan
+    line = {"section": section, "difference": float(estimate), "low": low, "high": high}
     return line | {"n_pairs": int(n_pairs), "n_prompts": int(n_prompts), "p_value": p_value}

@@ -35,7 +35,7 @@ CHAT_OF_LLMBAR = ("mt-bench", "faireval", "llmeval2")  # stored beside LLMBar, c
 
 
 def _decided(result: Evaluation) -> dict[str, np.ndarray]:
-    return {m: metrics.correct(p.ravel()).reshape(p.shape).mean(axis=1) for m, p in result.probability.items()}
+    return {m: metrics.correct_by_run(p).mean(axis=1) for m, p in result.probability.items()}
 
 
 def section_table(result: Evaluation | None, *, seed: int, n_bootstrap: int) -> pd.DataFrame:

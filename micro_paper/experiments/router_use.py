@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from micro_paper import metrics
 from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
@@ -63,17 +64,12 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
         for name in ("micro_stage1", "shuffled_router"):
             for seed in seeds:
                 f = Run(world, seed).fit(name, settings).heads.mixture_weights(prompts)
-                own = _entropy(f).mean()
                 lines.append(
                     {"dataset": world.name, "method": name, "fold": world.fold, "seed": seed}
-                    | {"entropy": own / np.log(f.shape[1]) if f.shape[1] > 1 else 1.0}
-                    | {"information": _entropy(f.mean(axis=0)) - own}
+                    | {"entropy": metrics.entropy_share(f)}
+                    | {"information": metrics.entropy(f.mean(axis=0)) - metrics.entropy(f).mean()}
                 )
     return pd.DataFrame(lines)
-
-
-def _entropy(f: np.ndarray) -> np.ndarray:
-    return -(f * np.log(np.maximum(f, 1e-300))).sum(axis=-1)
 
 
 ROWS = (

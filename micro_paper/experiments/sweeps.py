@@ -12,28 +12,19 @@ import pandas as pd
 
 from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.budget_curves import (
-    accuracy_by_attribute,
-    numbers,
-    possible_budgets,
-    whole_numbers,
-)
+from micro_paper.experiments.budget_curves import numbers, possible_budgets, whole_numbers
+from micro_paper.experiments.evaluation import SELECTIONS
 from micro_paper.experiments.runs import Fitted, Run, paired_runs
-from micro_paper.experiments.sweep_measures import (
-    best_head_decisions,
-    entropy_share,
-    macro,
-    redundant_heads,
-)
 from micro_paper.experiments.worlds import World
 from micro_paper.intervals import Interval
 from micro_paper.methods.settings import PREDICTIONS, Settings
 from micro_paper.methods.table import HeadsMethod
 from micro_paper.methods.two_stage import TwoStage
 from micro_paper.metrics import MACRO
+from micro_paper.pairs import Pairs
 from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
 
-SELECTIONS = ("test (oracle)", "validation")
+REDUNDANT = 0.9  # correlation of margins above which a head repeats an earlier one
 # Switches on one stage 1, the default's choice first; prediction, which shares the default's stage 2, stands first.
 SWITCHES = {"prediction": PREDICTIONS, "prior": PRIORS, "refresh": REFRESH, "objective": OBJECTIVES}
 
@@ -206,18 +197,19 @@ class _Sweeping:
 
     def _accuracy(self, name: str, heads: int, budget: int, p: np.ndarray) -> None:
         self.decided["routed", name, heads, budget] = [metrics.correct(p)]
-        self._by_attribute("accuracy", p, method=name, heads=heads, budget=budget)
+        self._by_attribute("accuracy", metrics.correct(p), method=name, heads=heads, budget=budget)
 
-    def _by_attribute(self, table: str, p: np.ndarray, **cell) -> None:
-        values = accuracy_by_attribute(p, self.world.test)
-        for attribute, value in (values | {MACRO: np.mean(list(values.values()))}).items():
-            self._line(table, **cell, attribute=attribute, value=value)
+    def _by_attribute(self, table: str, right: np.ndarray, **cell) -> None:
+        attribute = self.world.test.attribute
+        values = metrics.by_attribute(right, attribute) | {MACRO: metrics.macro_mean(right, attribute)}
+        for name, value in values.items():
+            self._line(table, **cell, attribute=name, value=value)
 
     def _best_heads(self, name: str, method: HeadsMethod) -> None:
         held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
         for selection in SELECTIONS:
             chooses = (test, self.world.test) if selection == SELECTIONS[0] else (held_out, self.world.validation)
-            best = best_head_decisions(test, self.world.test, *chooses)
+            best = _best_heads(test, self.world.test, *chooses)
             self.decided[selection, name, test.shape[1]] = [best]
             self._by_attribute("best_heads", best, method=name, heads=test.shape[1], selection=selection)
 
@@ -226,7 +218,7 @@ class _Sweeping:
         held_out, test = method.head_margins(self.world.validation), method.head_margins(self.world.test)
         repeated = redundant_heads(held_out)
         best, kept = (
-            best_head_decisions(test[:, heads], self.world.test, held_out[:, heads], self.world.validation)
+            _best_heads(test[:, heads], self.world.test, held_out[:, heads], self.world.validation)
             for heads in (np.full(len(repeated), True), ~repeated)
         )
         self.decided.setdefault(("kept", name, len(repeated)), [kept])
@@ -239,8 +231,8 @@ class _Sweeping:
             redundant=int(repeated.sum()),
             share_of_heads=float(repeated.mean()),
             share_of_weight=float(weight),
-            best_head=macro(best, self.world.test),
-            best_head_kept=macro(kept, self.world.test),
+            best_head=metrics.macro_mean(best, self.world.test.attribute),
+            best_head_kept=metrics.macro_mean(kept, self.world.test.attribute),
         )
 
     def _alpha(self, fitted: Fitted, alpha: float) -> None:
@@ -248,15 +240,18 @@ class _Sweeping:
             return
         _, first = np.unique(self.world.test.prompt_id, return_index=True)
         f = fitted.heads.mixture_weights(self.world.test.select(first))
-        values = {"entropy": entropy_share(f), "largest_share": f.mean(axis=0).max(), "top_weight": f.max(1).mean()}
+        values = {
+            "entropy": metrics.entropy_share(f),
+            "largest_share": f.mean(axis=0).max(),
+            "top_weight": f.max(1).mean(),
+        }
         for split, pairs in (("validation", self.world.validation), ("test", self.world.test)):
-            p = fitted.predict(pairs)
-            values |= {f"{split}_nll": metrics.nll(p), f"{split}_accuracy": macro(metrics.correct(p), pairs)}
+            values |= {f"{split}_{name}": value for name, value in _scores(fitted.predict(pairs), pairs).items()}
         self._line("alpha", alpha=alpha, **values)
 
     def _variants(self, fitted: Fitted) -> None:
         """Record tau, switches and refresh rules, all from one stage 1 and one context-labelled sample."""
-        budget, own = self.grid.budget, self.run.seed
+        budget, own, test = self.grid.budget, self.run.seed, self.world.test
         method: TwoStage = fitted.method
 
         def adapted(seed: int = own, **changes) -> Fitted:
@@ -264,8 +259,8 @@ class _Sweeping:
             return fitted.replaced(method.varied(seed, **changes)).adapt(budget)
 
         for tau in self.grid.taus:
-            spread = entropy_share(method.first_targets(self.run.contexts(budget), tau))
-            self._line("tau", tau=tau, **self._scores(adapted(tau=tau).predict()), target_entropy=spread)
+            spread = metrics.entropy_share(method.first_targets(self.run.contexts(budget), tau))
+            self._line("tau", tau=tau, **_scores(adapted(tau=tau).predict(), test), target_entropy=spread)
         default = adapted()
         for switch, choices in SWITCHES.items():
             for choice in choices:
@@ -276,14 +271,30 @@ class _Sweeping:
                 else:
                     p = adapted(**{switch: choice}).predict()
                 self.decided["switch", switch, choice] = [metrics.correct(p)]
-                self._line("switches", switch=switch, choice=choice, **self._scores(p))
+                self._line("switches", switch=switch, choice=choice, **_scores(p, test))
         for refresh in REFRESH:
             for repeat in range(self.grid.repeats):
                 p = adapted(1000 * (own + 1) + repeat, refresh=refresh).predict()
-                self._line("refresh", refresh=refresh, repeat=repeat, **self._scores(p))
+                self._line("refresh", refresh=refresh, repeat=repeat, **_scores(p, test))
 
-    def _scores(self, p: np.ndarray) -> dict[str, float]:
-        return {"accuracy": macro(metrics.correct(p), self.world.test), "nll": metrics.nll(p)}
+
+def _scores(p: np.ndarray, pairs: Pairs) -> dict[str, float]:
+    accuracy = metrics.macro_mean(metrics.correct(p), pairs.attribute)
+    return {"accuracy": float(accuracy), "nll": metrics.nll(p)}
+
+
+def _best_heads(test_margins: np.ndarray, test: Pairs, choosing_margins: np.ndarray, choosing: Pairs) -> np.ndarray:
+    """Return how the best head of each attribute by the `choosing` pairs decides the test pairs, (n,)."""
+    accuracy = metrics.by_attribute(metrics.decided(choosing_margins), choosing.attribute)
+    return metrics.best_head_decisions(metrics.decided(test_margins), test.attribute, accuracy)
+
+
+def redundant_heads(margins: np.ndarray, threshold: float = REDUNDANT) -> np.ndarray:
+    """Return which heads repeat an earlier one, (K,): correlation of margins (n, K) about zero above `threshold`.
+
+    An opposed head repeats nothing.
+    """
+    return (np.tril(metrics.head_correlations(margins.T), -1) > threshold).any(axis=1)
 
 
 def joined(sweeps: Iterable[Sweep], table: str) -> pd.DataFrame:

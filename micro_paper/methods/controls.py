@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from micro_paper import metrics
 from micro_paper.bradley_terry import fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.methods.scaling import Scaler
@@ -158,7 +159,7 @@ class CriterionFewShot:
         losses = {}
         for penalty, heads in fits.items():
             self.heads = heads
-            losses[penalty] = -np.log(np.maximum(self.predict_proba(validation), 1e-300)).mean()
+            losses[penalty] = metrics.pair_nll(self.predict_proba(validation)).mean()
         self.heads = fits[min(losses, key=losses.__getitem__)]
         self.validation_nll = min(losses.values())
         return self

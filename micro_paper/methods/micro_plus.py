@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
+from micro_paper import metrics
 from micro_paper.errors import InputError, suggest
 from micro_paper.methods.search import Option, Trial, search
 from micro_paper.methods.settings import TAU_GRID, Settings
@@ -155,7 +156,7 @@ class MicroPlus:
             kept = kept.varied(temperature=temperature)
             self.search.append(
                 {"choice": "temperature", "option": f"{temperature:.3g}", "kept": True}
-                | {"validation_nll": float(-np.log(np.maximum(kept.predict_proba(validation), 1e-300)).mean())}
+                | {"validation_nll": float(metrics.pair_nll(kept.predict_proba(validation)).mean())}
             )
         self._kept = kept
         return self

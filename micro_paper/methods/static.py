@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
+from micro_paper import metrics
 from micro_paper.bradley_terry import log_preference
 from micro_paper.errors import InputError
 from micro_paper.methods.two_stage import MixtureMethod
@@ -133,10 +134,10 @@ def maxmin_weights(probabilities: np.ndarray, group: np.ndarray) -> np.ndarray:
     members = [probabilities[group == g] for g in np.unique(group)]
 
     def worst(x: np.ndarray) -> np.ndarray:
-        return np.array([np.log(np.maximum(p @ x[:count], 1e-300)).mean() - x[count] for p in members])
+        return np.array([-metrics.pair_nll(p @ x[:count]).mean() - x[count] for p in members])
 
     def gradient(x: np.ndarray) -> np.ndarray:
-        rows = [(p / np.maximum(p @ x[:count], 1e-300)[:, None]).mean(axis=0) for p in members]
+        rows = [(p / np.maximum(p @ x[:count], metrics.FLOOR)[:, None]).mean(axis=0) for p in members]
         return np.hstack([np.array(rows), -np.ones((len(members), 1))])
 
     start = np.full(count + 1, 1.0 / count)

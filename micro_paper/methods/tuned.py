@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from micro_paper import metrics
 from micro_paper.methods.controls import CriterionFewShot
 from micro_paper.methods.search import Trial, search
 from micro_paper.methods.settings import Settings
@@ -50,7 +51,7 @@ class Tuned:
 
         def nll(trial: Settings) -> float:
             trials[trial] = self.baseline(trial, self.seed).fit(train_pairs, validation)
-            return float(-np.log(np.maximum(trials[trial].predict_proba(validation), 1e-300)).mean())
+            return float(metrics.pair_nll(trials[trial].predict_proba(validation)).mean())
 
         choices = {
             "learning_rate": [{"learning_rate": given.learning_rate * factor} for factor in STEP_FACTORS],

@@ -12,6 +12,7 @@ from scipy.special import expit, log_expit, logsumexp, softmax
 from threadpoolctl import threadpool_limits
 
 from micro_paper.errors import InputError
+from micro_paper.metrics import entropy_share
 from micro_paper.router import hedge_targets
 from micro_paper.theory.checks import Check, at_least, equal
 
@@ -237,10 +238,6 @@ def check_em(margins: np.ndarray, tau: float = 1.0) -> Check:
     return at_least("least fall of the mixture NLL in an epoch >= 0", -np.diff(trace).max(), 0.0)
 
 
-def _entropy(p: np.ndarray) -> float:
-    return float(-(p * np.log(np.maximum(p, 1e-300))).sum(axis=-1).mean() / np.log(p.shape[-1]))
-
-
 @threadpool_limits.wrap(limits=1)  # threads cost more than they give on 50 pairs
 def tau_sweep(taus: list[float], rng: np.random.Generator, n_seeds: int, **world) -> pd.DataFrame:
     """Run Algorithm 1 at each tau on the same worlds.
@@ -264,8 +261,8 @@ def tau_sweep(taus: list[float], rng: np.random.Generator, n_seeds: int, **world
                 scaled = scaled / scaled.max()
                 rounds, heads = scaled.shape
                 row = {
-                    "target_entropy": _entropy(targets),
-                    "weight_entropy": _entropy(f),
+                    "target_entropy": entropy_share(targets),
+                    "weight_entropy": entropy_share(f),
                     "accuracy": float((p > 0.5).mean()),
                     "nll": float(-np.log(p).mean()),
                     "jensen_gap": float((losses @ f + np.log(p)).mean()),

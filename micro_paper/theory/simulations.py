@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from micro_paper.errors import InputError, suggest
+from micro_paper.intervals import t_reach
 from micro_paper.theory.bounds import bound_chain
 from micro_paper.theory.population import Population
 
@@ -132,7 +132,7 @@ def summarise(frame: pd.DataFrame, by: list[str], value: str, level: float = 0.9
     """Mean of `value` over repeats with Student's t interval: columns `by`, mean, low, high, repeats."""
     grouped = frame.groupby(by, sort=False)[value]
     table = grouped.agg(mean="mean", std="std", repeats="size").reset_index()
-    half = stats.t.ppf((1 + level) / 2, np.maximum(table["repeats"] - 1, 1)) * table["std"] / np.sqrt(table["repeats"])
+    half = t_reach(table["std"], table["repeats"], level)
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half
     return table[[*by, "mean", "low", "high", "repeats"]]
 
