@@ -85,7 +85,8 @@ def test_reliability_counts_and_draws(fitted):
 
 
 def test_one_prompt_is_refused(fitted):
-    alone = [replace(f, world=replace(f.world, test=f.world.test.select(slice(0, 1)))) for f in fitted[:1]]
+    one = replace(fitted[0].world, test=fitted[0].world.test.select(slice(0, 1)))
+    alone = [Fitted(fitted[0].name, Run(one, 0), fitted[0].method)]
     with pytest.raises(InputError, match="one group"):
         calibration.calibration_table(alone, n_bootstrap=200)
     with pytest.raises(InputError, match="at least 100"):

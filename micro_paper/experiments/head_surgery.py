@@ -103,7 +103,10 @@ def merge_groups(margins: ArrayLike, threshold: float) -> list[list[int]]:
     """
     if not 0 < threshold < 1:
         raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
-    distance = 1 - metrics.head_correlations(np.transpose(margins))
+    values = np.asarray(margins, dtype=np.float64)
+    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
+        raise InputError(f"margins must be finite and of shape (pairs, heads), got shape {values.shape}")
+    distance = 1 - metrics.head_correlations(values.T)
     if len(distance) == 1:
         return [[0]]
     np.fill_diagonal(distance, 0)
