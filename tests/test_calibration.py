@@ -86,7 +86,7 @@ def test_reliability_counts_and_draws(fitted):
 
 def test_one_prompt_is_refused(fitted):
     one = replace(fitted[0].world, test=fitted[0].world.test.select(slice(0, 1)))
-    alone = [Fitted(fitted[0].name, Run(one, 0), fitted[0].method)]
+    alone = [runs.Fitted(fitted[0].name, runs.Run(one, 0), fitted[0].method)]
     with pytest.raises(InputError, match="one group"):
         calibration.calibration_table(alone, n_bootstrap=200)
     with pytest.raises(InputError, match="at least 100"):
