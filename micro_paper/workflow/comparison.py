@@ -30,7 +30,7 @@ class Comparison:
 
 
 def compare(before: Path, after: Path, names: Iterable[str] | None = None) -> Comparison:
-    """Compare the tables (CSV and Parquet) of two folders; rows are matched by their order and their texts.
+    """Compare the tables (CSV and Parquet) of two folders; rows are matched by their texts, in whatever order they stand.
 
     Args:
         names: files to compare; None = those of either folder.
@@ -66,6 +66,7 @@ def _compare_tables(name: str, before: pd.DataFrame, after: pd.DataFrame, found:
             f"{name}: {before.shape} rows and columns became {after.shape}, or columns have other names"
         )
         return
+    before, after = _matched(before, after)
     for column in before.columns:
         old, new = (pd.to_numeric(frame[column], errors="coerce") for frame in (before, after))
         numbers = (old.notna() & new.notna()).to_numpy()
@@ -87,3 +88,11 @@ def _compare_tables(name: str, before: pd.DataFrame, after: pd.DataFrame, found:
                 f"{name}, {column}, row {row + 1}: {before[column][row]} became {after[column][row]} "
                 f"({int((gap > TOLERANCE).sum())} such rows)"
             )
+
+
+def _matched(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both tables as they are where their texts agree row by row, else both sorted by their texts."""
+    texts = [c for c in before if pd.concat([before[c], after[c]]).pipe(pd.to_numeric, errors="coerce").isna().any()]
+    if before[texts].equals(after[texts]):
+        return before, after
+    return tuple(frame.sort_values(texts, kind="stable", ignore_index=True) for frame in (before, after))
