@@ -30,7 +30,7 @@ class Comparison:
 
 
 def compare(before: Path, after: Path, names: Iterable[str] | None = None) -> Comparison:
-    """Compare the tables (CSV and Parquet) of two folders; rows are matched by their texts, in whatever order they stand.
+    """Compare the tables (CSV and Parquet) of two folders; rows are matched by their texts, in any order.
 
     Args:
         names: files to compare; None = those of either folder.
