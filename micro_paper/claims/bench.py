@@ -16,7 +16,7 @@ from micro_paper.metrics import MACRO
 
 @dataclass(frozen=True)
 class Sections:
-    """Table 10: from `reward_bench.differences`, and its runs."""
+    """Table 10: from `reward_bench.difference_table`, and its runs."""
 
     differences: pd.DataFrame
     n_runs: int
@@ -71,7 +71,7 @@ def evidence(sections: pd.DataFrame, effects: pd.DataFrame, merged: pd.DataFrame
     """Return the evidence on C38 to C40 and C44.
 
     Args:
-        sections: from `reward_bench.differences`.
+        sections: from `reward_bench.difference_table`.
         effects: of masking, from `head_audit.safety_audit`.
         merged: from `head_audit.merging`.
         n_runs: of `sections`.

@@ -24,8 +24,8 @@ class Finding:
     n_bootstrap: int
 
 
-def _over(rows: Sequence[str], of: Finding, method: str) -> Iterator[Part]:
-    """The average accuracy less that of each row."""
+def ordering(rows: Sequence[str], of: Finding, method: str) -> Iterator[Part]:
+    """Yield the average accuracy of the method less that of each row, paired."""
     found = of.evaluation
     gaps = evaluation.differences(found, method, seed=of.seed, n_bootstrap=of.n_bootstrap)
     average = gaps[gaps.attribute == MACRO].set_index("method", drop=False)
@@ -38,10 +38,10 @@ def _over(rows: Sequence[str], of: Finding, method: str) -> Iterator[Part]:
 REWARDS = ("single", "static_learned", "static_uniform", "shared_base")
 DEEPER = ("single", "static_learned", "armo")
 ENTRIES = (
-    Entry("C26", "trained on a large binary set: over each", ("binary",), "ordering", partial(_over, REWARDS)),
-    Entry("C27", "trained on a rated set: over each", ("rated",), "ordering", partial(_over, REWARDS)),
-    Entry("C41", "on a larger backbone: over each", ("rpr",), "ordering", partial(_over, DEEPER)),
-    Entry("C42", "on a larger backbone: over each", ("helpsteer",), "ordering", partial(_over, DEEPER)),
+    Entry("C26", "trained on a large binary set: over each", ("binary",), "ordering", partial(ordering, REWARDS)),
+    Entry("C27", "trained on a rated set: over each", ("rated",), "ordering", partial(ordering, REWARDS)),
+    Entry("C41", "on a larger backbone: over each", ("rpr",), "ordering", partial(ordering, DEEPER)),
+    Entry("C42", "on a larger backbone: over each", ("helpsteer",), "ordering", partial(ordering, DEEPER)),
 )
 TRAINING = {"binary": "preference-700K", "rated": "HelpSteer2"}  # the paper's, that such a source stands for
 
