@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from micro_paper import data
-from micro_paper.experiments import reward_bench_tables
+from micro_paper.experiments import reward_bench
 from micro_paper.experiments.evaluation import Evaluation
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -140,8 +140,8 @@ def bench() -> tuple[pd.DataFrame, pd.DataFrame]:
     result = Evaluation("made", pairs, [0, 1], p, dict.fromkeys(p, "none"))
     made = type("Made", (), {"dataset": dict.fromkeys(sizes, "made"), "name": "made"})
     stats = {"seed": 0, "n_bootstrap": 200}
-    sections = reward_bench_tables.section_table(result, **stats)
-    return sections, reward_bench_tables.subset_table(result, made, **stats)
+    sections = reward_bench.section_table(result, **stats)
+    return sections, reward_bench.subset_table(result, made, **stats)
 
 
 def test_the_weighting_of_made_tables_is_right_and_damage_is_found(bench):

@@ -11,7 +11,7 @@ from micro_paper import intervals, metrics
 from micro_paper.claims import bench as claims_bench
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.errors import InputError
-from micro_paper.experiments import bench_runs, head_audit, reward_bench, reward_bench_tables
+from micro_paper.experiments import bench_runs, head_audit, reward_bench
 from micro_paper.experiments.worlds import load_folds
 from micro_paper.report.columns import meanings
 
@@ -180,21 +180,21 @@ def test_several_training_sets_are_one_world(worlds):
 
 
 def test_tables_say_what_the_predictions_say(bench, result):
-    table = reward_bench_tables.section_table(result, seed=0, n_bootstrap=200)
+    table = reward_bench.section_table(result, seed=0, n_bootstrap=200)
     mean = metrics.correct(result.probability["micro"].ravel()).reshape(-1, 3).mean(axis=1)
     attribute = result.pairs["attribute"].to_numpy()
     ours = table[table.method == "micro"].set_index("section").value
     assert ours["expert"] == pytest.approx(mean[attribute == "expert"].mean())
     assert ours["average"] == pytest.approx(np.mean([mean[attribute == a].mean() for a in set(attribute)]))
     assert table["paper"].isna().all()  # no section of RewardBench, so nothing to stand beside
-    gaps = reward_bench_tables.difference_table(result, seed=0, n_bootstrap=200)
+    gaps = reward_bench.difference_table(result, seed=0, n_bootstrap=200)
     single = table[table.method == "single"].set_index("section").value
     line = gaps[(gaps.reference == "micro") & (gaps.method == "single") & (gaps.section == "average")].iloc[0]
     assert line.difference == pytest.approx(ours["average"] - single["average"])
-    given = reward_bench_tables.tables(result, bench, seed=0, n_bootstrap=200)
+    given = reward_bench.tables(result, bench, seed=0, n_bootstrap=200)
     assert [t["number"] for t in given] == ["10", "10b", "10c"]
     assert all(meanings(f"{t['number']}_{t['slug']}", t["frame"]) for t in given)
-    assert reward_bench_tables.tables(None, None, seed=0, n_bootstrap=200) == []
+    assert reward_bench.tables(None, None, seed=0, n_bootstrap=200) == []
 
 
 def test_claims_have_the_paper_s_directions():
@@ -209,11 +209,11 @@ def test_claims_have_the_paper_s_directions():
     found = {(r["claim"], r["part"].split(" ")[0]): r for r in table.to_dict("records")}
     assert found["C39", "average,"]["low"] == 0.05 and found["C40", "reasoning"]["low"] == 0.05
     assert found["C40", "safety"]["low"] == -0.2 and found["C40", "chat"]["high"] == -0.05
-    nothing = reward_bench_tables.difference_table(None, seed=0, n_bootstrap=200)
+    nothing = reward_bench.difference_table(None, seed=0, n_bootstrap=200)
     assert claims_bench.evidence(nothing, *none, n_runs=0).empty
 
 
 def test_stand_ins_are_named():
-    assert reward_bench_tables.stands_for("llmbar", "faireval").startswith("alpacaeval")
-    assert reward_bench_tables.stands_for("llmbar", "llmbar-natural").startswith("llmbar")
-    assert reward_bench_tables.stands_for("synthetic-audience", "expert") == "nothing"
+    assert reward_bench.stands_for("llmbar", "faireval").startswith("alpacaeval")
+    assert reward_bench.stands_for("llmbar", "llmbar-natural").startswith("llmbar")
+    assert reward_bench.stands_for("synthetic-audience", "expert") == "nothing"
