@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
     carry = commands.add_parser("carry", help="keep published results under changed code that gives the same numbers")
     carry.add_argument("--profile", required=True)
-    carry.add_argument("--before", required=True, type=Path, help="build/PROFILE of the published code")
+    carry.add_argument("--before", required=True, type=Path, help="a build folder made by the published code")
+    carry.add_argument("--after", type=Path, help="the same made by the present code (default: build/PROFILE)")
 
     commands.add_parser("readme", help="write the published results into README.md")
     commands.add_parser("verify", help="check the committed results and the verdicts on the claims")
@@ -129,8 +130,13 @@ def _dispatch(options: argparse.Namespace) -> int:
     elif options.command == "carry":
         from micro_paper.workflow.carry import carry
 
-        found = carry(options.profile, options.before)
-        print(f"carried {options.profile} over: {found.cells} cells, largest difference {found.largest:.1e}")
+        done = carry(options.profile, options.before, options.after)
+        found = done.comparison
+        print(
+            f"carried over {len(done.notebooks)} notebooks: {found.cells} cells, largest difference {found.largest:.1e}"
+        )
+        for notebook in done.left:
+            print(f"not shown by these builds: {notebook}")
     elif options.command == "readme":
         from micro_paper.workflow import readme
 

@@ -44,14 +44,16 @@ def root(tmp_path, monkeypatch):
 
 
 def test_equal_tables_are_carried_over(root):
-    found = carry.carry("open", root / "before", root)
-    assert (found.cells, found.largest, found.problems) == (2, 0.0, [])
+    done = carry.carry("open", root / "before", root=root)
+    assert (done.notebooks, done.left) == ([NOTEBOOK], [])
+    assert (done.comparison.cells, done.comparison.largest, done.comparison.problems) == (2, 0.0, [])
     (line,) = manifest.read_lines(root / "results" / "open" / "manifest.jsonl")
     assert line["hashes"] == {"notebook": "n2", "code": "c2"} and line["parameters"] == {"layers": 15, "seed": 0}
     ground = {"from": {"notebook": "n1", "code": "c1"}, "setting": {"layers": 1}, "cells": 2, "largest": 0.0}
     assert line["carried"] == [ground]
     assert publishing.verify("open", root) == []
     assert "Made by an earlier state of the code" in (root / "results" / "open" / "README.md").read_text()
+    assert carry.carry("open", root / "before", root=root).notebooks == []  # it names the present code already
 
 
 def change(folder, **changes):
@@ -65,11 +67,11 @@ def change(folder, **changes):
     [
         (
             lambda r: change(r / "before", hashes={"notebook": "n1", "code": "c0"}),
-            "another state than the publ",
+            "neither build shows",
         ),
-        (lambda r: change(r / "build" / "open", hashes={"notebook": "n1", "code": "c2"}), "than the present notebook"),
-        (lambda r: change(r / "before", parameters={"layers": 2, "seed": 0}), "run with another layers"),
-        (lambda r: (r / "before" / "manifest" / "05_stage2.jsonl").unlink(), "not made by the published code"),
+        (lambda r: change(r / "build" / "open", hashes={"notebook": "n1", "code": "c2"}), "neither build shows"),
+        (lambda r: change(r / "before", parameters={"layers": 2, "seed": 0}), "run with other parameters"),
+        (lambda r: (r / "before" / "manifest" / "05_stage2.jsonl").unlink(), "neither build shows"),
         (
             lambda r: TABLE.assign(value=[0.7, 0.6 + 1e-6]).to_csv(
                 r / "build" / "open" / "results" / "table_02_x.csv", index=False
@@ -82,7 +84,7 @@ def test_anything_else_is_refused_and_nothing_changes(root, spoil, says):
     spoil(root)
     before = (root / "results" / "open" / "manifest.jsonl").read_bytes()
     with pytest.raises(InputError, match=says):
-        carry.carry("open", root / "before", root)
+        carry.carry("open", root / "before", root=root)
     assert (root / "results" / "open" / "manifest.jsonl").read_bytes() == before
 
 
@@ -93,7 +95,7 @@ def test_tables_are_compared_cell_by_cell(tmp_path):
         TABLE.to_csv(folder / "t.csv", index=False)
     TABLE.assign(value=TABLE.value + 1e-12).to_csv(folders[1] / "t.csv", index=False)
     assert compare(*folders).problems == [] and 0 < compare(*folders).largest < 1e-9
-    TABLE.iloc[::-1].to_csv(folders[1] / "t.csv", index=False)
+    TABLE.iloc[::-1, ::-1].to_csv(folders[1] / "t.csv", index=False)
     assert compare(*folders).problems == [] and compare(*folders).largest == 0
     for broken, says in (
         (TABLE.assign(method=["micro", "other"]), "'single' became 'other'"),

@@ -8,6 +8,8 @@ what ground.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +23,67 @@ from micro_paper.workflow.provenance import fingerprint
 SOURCES = ("notebook", "code")  # hashes that change with the code
 
 
-def carry(profile: str, before: Path, root: Path | None = None) -> Comparison:
-    """Let the published lines of a profile name the present code, which gives the same numbers as the code behind them.
+@dataclass(frozen=True)
+class Carried:
+    """What `carry` did: the notebooks that now name the present code, those that no build shows, and the comparison."""
+
+    notebooks: list[str]
+    left: list[str]
+    comparison: Comparison
+
+
+def carry(profile: str, before: Path, after: Path | None = None, root: Path | None = None) -> Carried:
+    """Let published lines of a profile name the present code, which gives the same numbers as the code behind them.
+
+    A notebook counts as shown where both builds have it: one made by the code behind the published line, one by the
+    present code, both with the same parameters. Several calls with several builds may each show some.
 
     Args:
-        profile: published; `build/PROFILE` holds what the present code made of it.
-        before: `build/PROFILE` of the checkout that the published results come from, made with the same parameters.
-
-    Returns:
-        The comparison of all tables, without problems.
+        profile: published.
+        before: `build/NAME` of the checkout that the published results come from, of any profile.
+        after: the same made by the present code; None = `build/PROFILE`.
 
     Raises:
-        InputError: a notebook is missing on either side, was made by other code or with other parameters, or a table
-            differs; nothing is changed then.
+        InputError: the profile is not published, no notebook is shown, or a table differs; nothing is changed then.
     """
     root = Path(root) if root else project_root()
+    after = after or root / "build" / profile
     path = root / "results" / profile / "manifest.jsonl"
     lines = manifest.read_lines(path)
     if not lines:
         raise InputError(f"profile {profile} is not published: there is nothing to carry over")
-    old, new = (_lines(folder) for folder in (before, root / "build" / profile))
-    carried, names = [], []
-    for line in lines:
+    old, new = _lines(before), _lines(after)
+    found, done, left = Comparison(), [], []
+    for i, line in enumerate(lines):
         notebook = line["notebook"]
-        carried.append(_carried(line, old.get(notebook), new.get(notebook), fingerprint(root / notebook, root)))
-        names += [Path(entry["file"]).name for entry in line["files"]]
-    names = [name for name in names if name.endswith((".csv", ".parquet"))]
-    found = compare(before / "results", root / "build" / profile / "results", names)
+        present = fingerprint(root / notebook, root)
+        published = {name: line["hashes"][name] for name in SOURCES}
+        if published == {name: present[name] for name in SOURCES}:
+            continue
+        if not (_made_by(old.get(notebook), published) and _made_by(new.get(notebook), present)):
+            left.append(notebook)
+            continue
+        sides = old[notebook], new[notebook]
+        if sides[0]["parameters"] != sides[1]["parameters"]:
+            raise InputError(f"{notebook} was run with other parameters on the two sides: use the same")
+        names = {_name(entry) for side in sides for entry in side["files"]}
+        names = sorted(name for name in names if name.endswith((".csv", ".parquet")))
+        own = compare(before / "results", after / "results", names)
+        setting = {k: v for k, v in sides[1]["parameters"].items() if line["parameters"].get(k) != v}
+        ground = {"from": published, "setting": setting, "cells": own.cells, "largest": own.largest}
+        hashes = line["hashes"] | {name: present[name] for name in SOURCES}
+        lines[i] = line | {"hashes": hashes, "carried": [*line.get("carried", []), ground]}
+        found.cells, found.largest = found.cells + own.cells, max(found.largest, own.largest)
+        found.problems += own.problems
+        done.append(notebook)
     if found.problems:
         raise InputError(f"profile {profile} cannot be carried over: {'; '.join(found.problems)}")
-    for line in carried:
-        line["carried"][-1] |= {"cells": found.cells, "largest": found.largest}
-    write_atomic(path, manifest.to_lines(carried))
+    if not done and left:
+        raise InputError(f"neither build shows {', '.join(left)}: make them by the published and by the present code")
+    write_atomic(path, manifest.to_lines(lines))
     for kind in publishing.KINDS:
-        page = publishing.readme(kind, profile, carried)
-        write_atomic(root / kind / profile / "README.md", page.encode())
-    return found
+        write_atomic(root / kind / profile / "README.md", publishing.readme(kind, profile, lines).encode())
+    return Carried(done, left, found)
 
 
 def _lines(folder: Path) -> dict[str, dict[str, Any]]:
@@ -64,24 +91,9 @@ def _lines(folder: Path) -> dict[str, dict[str, Any]]:
     return {line["notebook"]: line for path in paths for line in manifest.read_lines(path)}
 
 
-def _carried(
-    line: dict[str, Any], old: dict[str, Any] | None, new: dict[str, Any] | None, present: dict[str, str]
-) -> dict[str, Any]:
-    notebook, published = line["notebook"], {name: line["hashes"][name] for name in SOURCES}
-    for state, made, wanted in (("published", old, published), ("present", new, present)):
-        if made is None:
-            raise InputError(f"{notebook} was not made by the {state} code: run it there")
-        for name in SOURCES:
-            if made["hashes"][name] != wanted[name]:
-                raise InputError(f"{notebook} was made by another state than the {state} {name}: run it again")
-    if old["parameters"] != new["parameters"]:
-        changed = sorted(
-            k
-            for k in {**old["parameters"], **new["parameters"]}
-            if old["parameters"].get(k) != new["parameters"].get(k)
-        )
-        raise InputError(f"{notebook} was run with another {', '.join(changed)}: use the same parameters on both sides")
-    setting = {k: v for k, v in new["parameters"].items() if line["parameters"].get(k) != v}
-    ground = {"from": published, "setting": setting}
-    hashes = line["hashes"] | {name: present[name] for name in SOURCES}
-    return line | {"hashes": hashes, "carried": [*line.get("carried", []), ground]}
+def _made_by(line: dict[str, Any] | None, hashes: Mapping[str, str]) -> bool:
+    return line is not None and all(line["hashes"][name] == hashes[name] for name in SOURCES)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return Path(entry["file"]).name

@@ -30,7 +30,9 @@ class Comparison:
 
 
 def compare(before: Path, after: Path, names: Iterable[str] | None = None) -> Comparison:
-    """Compare the tables (CSV and Parquet) of two folders; rows are matched by their texts, in any order.
+    """Compare the tables (CSV and Parquet) of two folders; rows and columns may stand in any order.
+
+    Rows are matched by their texts.
 
     Args:
         names: files to compare; None = those of either folder.
@@ -61,12 +63,12 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _compare_tables(name: str, before: pd.DataFrame, after: pd.DataFrame, found: Comparison) -> None:
-    if list(before.columns) != list(after.columns) or len(before) != len(after):
+    if set(before.columns) != set(after.columns) or len(before) != len(after):
         found.problems.append(
             f"{name}: {before.shape} rows and columns became {after.shape}, or columns have other names"
         )
         return
-    before, after = _matched(before, after)
+    before, after = _matched(before, after[list(before.columns)])
     for column in before.columns:
         old, new = (pd.to_numeric(frame[column], errors="coerce") for frame in (before, after))
         numbers = (old.notna() & new.notna()).to_numpy()
