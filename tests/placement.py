@@ -63,6 +63,10 @@ class _Made(TorchFunctionMode):
         if func is torch.tensor and _elsewhere(kwargs.get("device")):
             del kwargs["device"]
             return func(*args, **kwargs).to(ELSEWHERE)
+        if func is torch.Tensor.__getitem__:  # so would row numbers in a list
+            where = args[1] if isinstance(args[1], tuple) else (args[1],)
+            where = tuple(torch.tensor(w) if isinstance(w, list) else w for w in where)
+            return func(args[0], where if len(where) > 1 else where[0])
         return func(*args, **kwargs)
 
 

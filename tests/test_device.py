@@ -168,15 +168,6 @@ def tiny(tmp_path_factory) -> str:
     return tiny_models.folder(tmp_path_factory.mktemp("llama") / "model")
 
 
-def test_a_backbone_keeps_everything_on_its_device(tiny, monkeypatch):
-    here = table(Backbone.load(tiny, 2, "float64", "cpu"), groups(), 40)
-    with placement.elsewhere(monkeypatch):
-        backbone = Backbone.load(tiny, 2, "float64", "cuda")
-        assert backbone.device == placement.ELSEWHERE
-        there = table(backbone, groups(), 40)
-    torch.testing.assert_close(there, here, rtol=0, atol=1e-9)
-
-
 def test_extraction_loads_on_the_device_and_a_store_names_none(tiny, tmp_path, monkeypatch):
     from micro_paper import data
 
