@@ -18,8 +18,9 @@ import pandas as pd
 
 from micro_paper import data
 from micro_paper.experiments import evaluation, router_use
-from micro_paper.experiments.worlds import World, feature_settings, with_ratings
+from micro_paper.experiments.worlds import World, with_ratings
 from micro_paper.features.extract import extract, pool_store
+from micro_paper.features.settings import FeatureSettings
 from micro_paper.files import write_atomic
 from micro_paper.methods.settings import Settings
 from micro_paper.paths import project_root
@@ -67,7 +68,7 @@ def main() -> int:
         print(f"{folder.relative_to(project_root())} is there: the sealed topics have been evaluated", file=sys.stderr)
         return 1
     parameters = read_profile("bundled")
-    features = feature_settings(parameters)
+    features = FeatureSettings.from_parameters(parameters)
     scores, gaps, best = [], [], []
     for name, like in (STAGE2 | STAGE1).items():
         worlds = [world(name, fold, features) for fold in range(5)]

@@ -106,6 +106,14 @@ class TestSettings:
         with pytest.raises(InputError, match="Did you mean 'mean'"):
             FeatureSettings(response_pooling="meen")
 
+    def test_parameters_state_them(self):
+        stated = {"backbone": "a/b", "layers": 3, "context_position": "tagged", "n_folds": 2}
+        assert FeatureSettings.from_parameters(stated) == FeatureSettings("a/b", 3, context_position="tagged")
+        assert FeatureSettings.from_parameters({"layers": 3}) is None
+        assert FeatureSettings.from_parameters(stated | {"backbone": "none"}) is None
+        with pytest.raises(InputError, match="layers must be"):
+            FeatureSettings.from_parameters(stated | {"layers": -1})
+
 
 class TestTokens:
     """What is read decodes to the text that it should be."""

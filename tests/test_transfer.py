@@ -18,7 +18,6 @@ from micro_paper.methods import table as methods
 from micro_paper.metrics import MACRO
 from micro_paper.pairs import Pairs
 from micro_paper.paper import beside
-from micro_paper.paper import values as paper_values
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "stage2_epochs": 3}
 
@@ -207,7 +206,7 @@ def test_averages_are_means_of_the_attributes(result, worlds):
     by_hand = [(result.probability["single"][result.pairs.attribute == a] > 0.5).mean() for a in worlds[0].attributes]
     assert accuracy.loc["single", MACRO] == pytest.approx(np.mean(by_hand))
     assert set(scores.dataset) == {"synthetic-rated -> synthetic-audience"}
-    both = beside.accuracy_display_by(pd.concat([scores, scores.assign(dataset="other")]))
+    both = beside.accuracy_display(pd.concat([scores, scores.assign(dataset="other")]), "dataset")
     assert list(both.dataset) == [scores.dataset[0]] * 4 + ["other"] * 4
     assert both[MACRO][1].startswith(f"{accuracy.loc['micro_plus', MACRO]:.3f} [")
 
@@ -244,15 +243,17 @@ def test_evidence_is_the_paired_difference(result):
 def test_the_paper_stands_beside(result):
     scores = evaluation.scores(result, n_bootstrap=100)
     gaps = evaluation.differences(result, n_bootstrap=100)
-    table = beside.beside_printed(scores, gaps, 4, "HelpSteer2").set_index("method")
+    table = beside.beside_paper(scores, gaps, 4, "HelpSteer2").set_index("method")
     assert table.paper["micro"] == 0.8133 and table.paper_row_mean["micro"] == pytest.approx(0.8039, abs=5e-5)
     assert table.paper_minus_row["single"] == pytest.approx(0.8133 - 0.7753)
     assert np.isnan(table.paper["micro_plus"]) and table.verdict["micro"] == ""
-    assert beside.beside_printed(scores, gaps, 4, "SHP").paper.isna().all()
-    larger = beside.beside_printed(scores, gaps, 11).set_index("method")
+    assert beside.beside_paper(scores, gaps, 4, "SHP").paper.isna().all()
+    larger = beside.beside_paper(scores, gaps, 11).set_index("method")
     assert larger.paper["static_learned"] == 0.6055
-    printed = set(paper_values.accuracy()["method"])
-    assert {name for names in beside.PRINTED_ROWS.values() for name in names} <= printed
+    assert list(larger).index("paper_row_mean") == list(larger).index("paper") + 1
+    assert "paper_row_mean" not in beside.beside_paper(scores, gaps, 3)
+    with pytest.raises(InputError, match="table must be one of 2, 3, 4, 11, 12, got 5"):
+        beside.beside_paper(scores, gaps, 5)
 
 
 def test_claims_follow_the_sources():

@@ -9,7 +9,7 @@ from typing import Any
 
 from micro_paper import data
 from micro_paper.errors import InputError
-from micro_paper.experiments.worlds import World, feature_settings, load_folds
+from micro_paper.experiments.worlds import World, load_folds
 from micro_paper.features.extract import FeatureStore, extract
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.paths import project_root
@@ -23,11 +23,12 @@ def deeper_settings(parameters: Mapping[str, Any]) -> FeatureSettings:
     """
     names = {"backbone": "deeper_backbone", "layers": "deeper_layers"}
     wanted = {name: parameters[theirs] for name, theirs in names.items()}
-    if wanted["backbone"] == "none":
+    settings = FeatureSettings.from_parameters({**parameters, **wanted})
+    if settings is None:
         raise InputError("deeper_backbone is none: name a backbone to compare with")
     if all(parameters.get(name) == value for name, value in wanted.items()):
         raise InputError("deeper_backbone and deeper_layers are those of backbone and layers: nothing to compare")
-    return feature_settings({**parameters, **wanted})
+    return settings
 
 
 def with_text(name: str, text_world: str) -> str:

@@ -14,7 +14,6 @@ import torch
 
 from micro_paper.data import synthetic
 from micro_paper.errors import InputError
-from micro_paper.features.settings import FEATURE_PARAMETERS
 from micro_paper.files import sha256
 from micro_paper.pairs import Pairs
 from micro_paper.paths import project_root
@@ -196,15 +195,6 @@ def context_budget(pairs: Pairs, budget: int | str, seed: int) -> Pairs:
 def largest_budget(pairs: Pairs) -> int:
     """Return the largest context budget that every attribute of `pairs` can give."""
     return int(np.unique(pairs.attribute, return_counts=True)[1].min())
-
-
-def feature_settings(parameters: Mapping[str, Any]):
-    """Return the FeatureSettings that a notebook's parameters state, or None where the backbone is "none"."""
-    if parameters.get("backbone", "none") == "none":
-        return None
-    from micro_paper.features.settings import FeatureSettings
-
-    return FeatureSettings(**{name: parameters[name] for name in FEATURE_PARAMETERS if name in parameters})
 
 
 def _tabular(sets) -> dict[str, Pairs]:

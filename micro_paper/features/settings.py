@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from micro_paper.errors import InputError, suggest
 
@@ -61,6 +63,13 @@ class FeatureSettings:
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
         if not isinstance(self.backbone, str) or not self.backbone.strip():
             raise InputError(f"backbone must be 'smollm2', a folder or a hub id, got {self.backbone!r}")
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self | None:
+        """Return the settings that a notebook's parameters state, or None where there is no backbone ("none")."""
+        if parameters.get("backbone", "none") == "none":
+            return None
+        return cls(**{name: parameters[name] for name in FEATURE_PARAMETERS if name in parameters})
 
     @property
     def heads_see(self) -> str | None:

@@ -6,27 +6,39 @@ import math
 
 import pandas as pd
 
+from micro_paper.errors import InputError
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
 from micro_paper.paper import values as paper_values
 from micro_paper.paper import verdicts
 
-# Rows of tables 2 and 3 that our methods reproduce. The paper does not say which static weights it used; its
-# shared-base row is the best head, chosen on test, where ours is the ensemble's mean (table 2b has best heads); its
-# HyRe row sees labelled test pairs, where ours sees the context budget (table 3d has HyRe's own protocol).
-PAPER_ROWS = {
-    "micro": "MiCRo",
-    "single": "Single Reward",
-    "static_uniform": "Static Mixture",
-    "static_learned": "Static Mixture",
-    "static_maxmin": "Static Mixture",
-    "shared_base": "Shared-Base Best Head",
-    "hyre": "HyRe",
-    "armo": "ARMO (8B)",
+# Our rows -> the row that the paper prints, the first of these names that a table has. The paper does not say which
+# static weights it used; its shared-base row is the best head, chosen on test, where ours is the ensemble's mean (table
+# 2b has best heads); its HyRe row sees labelled test pairs, where ours sees the context budget (table 3d has HyRe's own
+# protocol).
+STAGE2_ROWS = {
+    "micro": ("MiCRo",),
+    "single": ("Single Reward",),
+    "static_uniform": ("Static Mixture",),
+    "static_learned": ("Static Mixture",),
+    "static_maxmin": ("Static Mixture",),
+    "shared_base": ("Shared-Base Best Head",),
+    "hyre": ("HyRe",),
+    "armo": ("ARMO (8B)",),
 }
+TRANSFER_ROWS = {
+    "micro": ("MiCRo", "MiCRo (8B, B=50)"),
+    "single": ("Single Head", "Single Head (8B)"),
+    "static_uniform": ("Static Mixture", "Static Mixture (8B)"),
+    "static_learned": ("Static Mixture", "Static Mixture (8B)"),
+    "shared_base": ("Shared-Base Best Head",),
+    "armo": ("ARMO (8B)",),
+}
+PAPER_ROWS = {2: STAGE2_ROWS, 3: STAGE2_ROWS, 4: TRANSFER_ROWS, 11: TRANSFER_ROWS, 12: TRANSFER_ROWS}
+ROW_MEANS = (4, 11, 12)  # tables beside which the mean of each row stands too: two averages that table 4 prints differ
 
 
-def beside_paper(scores: pd.DataFrame, differences: pd.DataFrame, table: int) -> pd.DataFrame:
+def beside_paper(scores: pd.DataFrame, differences: pd.DataFrame, table: int, train: str | None = None) -> pd.DataFrame:
     """Return average accuracies beside the paper's, and whether "MiCRo exceeds this row" holds in our world.
 
     The verdict judges an ordering: the paired 95 % interval of micro less the row above 0 holds, below 0 does not,
@@ -34,47 +46,52 @@ def beside_paper(scores: pd.DataFrame, differences: pd.DataFrame, table: int) ->
 
     Args:
         scores, differences: from `evaluation.scores` and `evaluation.differences` (reference "micro").
-        table: the paper's table with the same rows, 2 or 3.
+        table: the paper's table with the same rows, one of PAPER_ROWS.
+        train: the paper's training set in table 4; one that it lacks leaves the paper's columns empty.
 
     Returns:
-        Columns dataset, method, supervision, ours, low, high, paper, micro_minus_row, minus_low, minus_high,
-        paper_minus_row (NaN where the paper has no such row), verdict.
+        Columns dataset, method, supervision, ours, low, high, paper (printed average), paper_row_mean (of the tables
+        ROW_MEANS alone), micro_minus_row, minus_low, minus_high, paper_minus_row (of the printed averages; NaN where
+        the paper has no such row), verdict.
     """
-    printed = paper_values.accuracy(table).query("attribute == 'Average'").set_index("method")["accuracy"]
-    accuracy = scores[(scores.metric == "accuracy") & (scores.attribute == MACRO)]
+    if table not in PAPER_ROWS:
+        raise InputError(f"table must be one of {', '.join(map(str, PAPER_ROWS))}, got {table}")
+    cells = paper_values.accuracy(table)
+    if table == 4:
+        cells = cells[cells["train"] == train]
+    printed = cells[cells.attribute == "Average"].set_index("method")["accuracy"]
+    row_mean = cells[cells.attribute != "Average"].groupby("method")["accuracy"].mean()
+    names = {ours: next((n for n in theirs if n in printed.index), "") for ours, theirs in PAPER_ROWS[table].items()}
     gaps = differences[differences.attribute == MACRO].set_index("method")
     lines = []
-    for row in accuracy.itertuples():
-        name = PAPER_ROWS.get(row.method)
-        line = {
-            "dataset": row.dataset,
-            "method": row.method,
-            "supervision": row.supervision,
-            "ours": row.value,
-            "low": row.low,
-            "high": row.high,
-            "paper": printed.get(name, float("nan")),
-            "micro_minus_row": float("nan"),
-            "minus_low": float("nan"),
-            "minus_high": float("nan"),
-            "paper_minus_row": float("nan"),
-            "verdict": "",
-        }
+    for row in scores[(scores.metric == "accuracy") & (scores.attribute == MACRO)].itertuples():
+        name = names.get(row.method, "")
+        line = {"dataset": row.dataset, "method": row.method, "supervision": row.supervision}
+        line |= {"ours": row.value, "low": row.low, "high": row.high, "paper": printed.get(name, math.nan)}
+        if table in ROW_MEANS:
+            line["paper_row_mean"] = row_mean.get(name, math.nan)
+        line |= dict.fromkeys(("micro_minus_row", "minus_low", "minus_high", "paper_minus_row"), math.nan)
+        line["verdict"] = ""
         if row.method in gaps.index:
             gap = gaps.loc[row.method]
-            interval = Interval(gap.difference, gap.low, gap.high, row.n_prompts)
             line |= {"micro_minus_row": gap.difference, "minus_low": gap.low, "minus_high": gap.high}
-            line["paper_minus_row"] = printed["MiCRo"] - line["paper"]
-            line["verdict"] = verdicts.judge_ordering(interval)
+            line["paper_minus_row"] = printed.get(names["micro"], math.nan) - line["paper"]
+            line["verdict"] = verdicts.judge_ordering(Interval(gap.difference, gap.low, gap.high, row.n_prompts))
         lines.append(line)
     return pd.DataFrame(lines)
 
 
-def accuracy_display(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracies in the form of tables 2 and 3: a row a method, a column an attribute, the average last.
+def accuracy_display(scores: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
+    """Return accuracies in the form of the paper's tables: a row a method, a column an attribute, the average last.
 
     The average carries its 95 % interval; numbers are rounded to three decimals.
+
+    Args:
+        by: a column of scores: a block of rows for each of its values, one below the other, named in the first column.
     """
+    if by is not None:
+        blocks = {name: accuracy_display(part) for name, part in scores.groupby(by, sort=False)}
+        return pd.concat(blocks, names=[by]).reset_index(by).reset_index(drop=True)
     accuracy = scores[scores.metric == "accuracy"]
     wide = accuracy.pivot(index="method", columns="attribute", values="value").loc[list(dict.fromkeys(accuracy.method))]
     average = accuracy[accuracy.attribute == MACRO].set_index("method")
@@ -93,63 +110,3 @@ def significant(differences: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     clear = single.p_holm < level
     counted = single.assign(above=clear & (single.difference > 0), below=clear & (single.difference < 0), open=~clear)
     return counted.groupby(["dataset", "method"], sort=False)[["above", "below", "open"]].sum().reset_index()
-
-
-# Rows of tables 4, 11 and 12 under our names, without the "(8B)" of tables 11 and 12.
-PRINTED_ROWS = {
-    "micro": ("MiCRo", "MiCRo (8B, B=50)"),
-    "single": ("Single Head", "Single Head (8B)"),
-    "static_uniform": ("Static Mixture", "Static Mixture (8B)"),
-    "static_learned": ("Static Mixture", "Static Mixture (8B)"),
-    "shared_base": ("Shared-Base Best Head",),
-    "armo": ("ARMO (8B)",),
-}
-
-
-def beside_printed(
-    scores: pd.DataFrame, differences: pd.DataFrame, table: int, train: str | None = None
-) -> pd.DataFrame:
-    """Return average accuracies beside those of the paper's table 4, 11 or 12, and whether micro exceeds each row.
-
-    Two averages that table 4 prints differ from the means of their own rows, so both stand here.
-
-    Args:
-        scores, differences: from `evaluation.scores` and `evaluation.differences` (reference "micro").
-        table: 4, 11 or 12.
-        train: the paper's training set in table 4; one that it lacks leaves the paper's columns empty.
-
-    Returns:
-        Columns dataset, method, supervision, ours, low, high, paper (printed average), paper_row_mean,
-        micro_minus_row, minus_low, minus_high, paper_minus_row (of the printed averages), verdict.
-    """
-    cells = paper_values.accuracy(table)
-    if table == 4:
-        cells = cells[cells["train"] == train]
-    printed = cells[cells.attribute == "Average"].set_index("method")["accuracy"]
-    row_mean = cells[cells.attribute != "Average"].groupby("method")["accuracy"].mean()
-    names = {ours: next((n for n in theirs if n in printed.index), "") for ours, theirs in PRINTED_ROWS.items()}
-    gaps = differences[differences.attribute == MACRO].set_index("method")
-    lines = []
-    for row in scores[(scores.metric == "accuracy") & (scores.attribute == MACRO)].itertuples():
-        name, gap = names.get(row.method, ""), gaps.loc[row.method] if row.method in gaps.index else None
-        line = {"dataset": row.dataset, "method": row.method, "supervision": row.supervision}
-        line |= {"ours": row.value, "low": row.low, "high": row.high}
-        line |= {"paper": printed.get(name, math.nan), "paper_row_mean": row_mean.get(name, math.nan)}
-        line |= dict.fromkeys(("micro_minus_row", "minus_low", "minus_high", "paper_minus_row"), math.nan)
-        line["verdict"] = ""
-        if gap is not None:
-            line |= {"micro_minus_row": gap.difference, "minus_low": gap.low, "minus_high": gap.high}
-            line["paper_minus_row"] = printed.get(names["micro"], math.nan) - line["paper"]
-            line["verdict"] = verdicts.judge_ordering(Interval(gap.difference, gap.low, gap.high, row.n_prompts))
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def accuracy_display_by(scores: pd.DataFrame, by: str = "dataset") -> pd.DataFrame:
-    """Return `accuracy_display` of each value of the column `by`, one below the other."""
-    parts = []
-    for name, part in scores.groupby(by, sort=False):
-        shown = accuracy_display(part)
-        shown.insert(0, by, name)
-        parts.append(shown)
-    return pd.concat(parts, ignore_index=True)

@@ -107,7 +107,7 @@ def extract(
     from micro_paper.features.extract import pool_store
     from micro_paper.features.settings import FeatureSettings
 
-    settings = FeatureSettings(**{name: values[name] for name in FEATURE_PARAMETERS if name in values})
+    settings = FeatureSettings.from_parameters(values)
     pools: dict[str, str] = {}
     for name in named_worlds(values):
         if name.startswith("synthetic-"):
@@ -115,6 +115,8 @@ def extract(
         info = data.describe(name)
         if info.text:
             pools.setdefault(info.pool, name)
+    if pools and settings is None:
+        raise InputError(f"backbone is none, and {next(iter(pools.values()))} is text: name a backbone that reads it")
     device = str(values.get("device", "auto"))
     options = {"device": device, "shard": shard, "of": of, "progress": sys.stderr.isatty()}
     for name in pools.values():
