@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from micro_paper.errors import InputError
@@ -24,7 +23,12 @@ from micro_paper.report.style import (
     TEXT,
     MethodStyle,
     PaperFigure,
+    distinct,
+    key,
     method_style,
+    name_rows,
+    need,
+    put_legend,
     styled,
     use_style,
 )
@@ -40,21 +44,10 @@ __all__ = [
 ]
 
 
-def _check(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    if missing := [name for name in columns if name not in frame.columns]:
-        raise InputError(f"the frame lacks the column {missing[0]!r}: it needs {', '.join(columns)}")
-    if not len(frame):
-        raise InputError("the frame has no rows: there is nothing to draw")
-
-
-def _order(values: pd.Series) -> list:
-    return list(dict.fromkeys(values))
-
-
 def _panels(frame: pd.DataFrame, panel: str) -> list[tuple[str, pd.DataFrame]]:
     if panel not in frame.columns:
         return [("", frame)]
-    return [(str(name), frame[frame[panel] == name]) for name in _order(frame[panel])]
+    return [(str(name), frame[frame[panel] == name]) for name in distinct(frame[panel])]
 
 
 def _spread(wanted: ArrayLike, gap: float) -> np.ndarray:
@@ -81,18 +74,14 @@ def best_heads_figure(frame: pd.DataFrame) -> Figure:
     Columns: dataset, method, attribute, value, low, high, selection (starting with "test": the head was chosen on
     the test set, drawn filled; else on validation, drawn hollow).
     """
-    _check(frame, ["dataset", "method", "attribute", "value", "low", "high", "selection"])
-    panels, methods, selections = (
-        _panels(frame, "dataset"),
-        _order(frame["method"]),
-        _order(frame["selection"]),
-    )
+    need(frame, "dataset", "method", "attribute", "value", "low", "high", "selection")
+    panels, methods, selections = _panels(frame, "dataset"), distinct(frame["method"]), distinct(frame["selection"])
     most = max(part["attribute"].nunique() for _, part in panels)
     rows = [(m, s) for m in methods for s in selections]
     figure = PaperFigure(figsize=(TEXT, 1.0 + most * max(0.3, 0.068 * len(rows))))
     axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
     for ax, (title, part) in zip(axes, panels, strict=True):
-        attributes = _order(part["attribute"])
+        attributes = distinct(part["attribute"])
         for row, (method, selection) in enumerate(rows):
             some = part[(part["method"] == method) & (part["selection"] == selection)]
             style = method_style(method, methods)
@@ -103,22 +92,15 @@ def best_heads_figure(frame: pd.DataFrame) -> Figure:
             ax.plot(some["value"], y, style.marker, color=style.colour, markerfacecolor=face, markersize=4)
         for edge in range(1, len(attributes)):
             ax.axhline(edge - 0.5, color="#DDDDDD", linewidth=0.6)
-        ax.set_yticks(range(len(attributes)), attributes)
-        ax.set_ylim(len(attributes) - 0.5, -0.5)
-        ax.tick_params(axis="y", length=0)
+        name_rows(ax, attributes)
         ax.grid(axis="x")
         ax.set(title=title, xlabel="accuracy of the best head")
-    handles = [_handle(method_style(m, methods)) for m in methods]
+    handles = [key(s.label, s.colour, s.marker) for s in (method_style(m, methods) for m in methods)]
     for selection in selections:
         face = GREY if str(selection).startswith("test") else "white"
-        label = f"chosen on {selection}"
-        handles.append(Line2D([], [], marker="o", linestyle="", color=GREY, markerfacecolor=face, label=label))
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+        handles.append(key(f"chosen on {selection}", GREY, markerfacecolor=face))
+    put_legend(figure, handles, ncols=min(len(handles), 4))
     return figure
-
-
-def _handle(style: MethodStyle) -> Line2D:
-    return Line2D([], [], marker=style.marker, linestyle="", color=style.colour, label=style.label)
 
 
 @styled
@@ -169,8 +151,8 @@ def budget_curve(
     Columns: `x`, `series`, mean, std (missing: no band), and dataset for one panel each. A numeric `series` (K)
     is coloured by its order.
     """
-    _check(frame, [x, series, "mean", "std"])
-    panels, names = _panels(frame, "dataset"), _order(frame[series])
+    need(frame, x, series, "mean", "std")
+    panels, names = _panels(frame, "dataset"), distinct(frame[series])
     figure = PaperFigure(figsize=(TEXT if len(panels) > 1 else COLUMN * 1.35, 2.7))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     styles = _series_styles(names, series)
@@ -187,10 +169,10 @@ def budget_curve(
             face = "white" if style.line != "-" else style.colour
             ax.plot(at, mean, color=style.colour, marker=style.marker, linestyle=style.line, markerfacecolor=face)
             ends[name] = (at[-1], mean[-1])
-        _ticks(ax, np.unique(part[x].to_numpy(float)))
+        ticks_at(ax, np.unique(part[x].to_numpy(float)))
         ax.grid(axis="y")
         ax.set(title=title, xlabel=xlabel)
-        _end_labels(ax, ends, styles)
+        end_labels(ax, ends, styles, figure.get_size_inches()[1] * 0.68)
     axes[0].set_ylabel(ylabel)
     return figure
 
@@ -207,7 +189,7 @@ def _series_styles(names: Sequence, series: str) -> dict:
     }
 
 
-def _ticks(ax: Axes, at: np.ndarray) -> None:
+def ticks_at(ax: Axes, at: np.ndarray) -> None:
     """Put ticks at the values themselves, on a scale that is logarithmic from the least positive value on."""
     positive = at[at > 0]
     if len(positive) > 1 and positive[-1] / positive[0] > 4:
@@ -224,28 +206,27 @@ def _ticks(ax: Axes, at: np.ndarray) -> None:
     ax.set_xticklabels(shown[::-1])
 
 
-def _end_labels(ax: Axes, ends: dict, styles: dict) -> None:
+def end_labels(ax: Axes, ends: dict, styles: dict, height: float, at: float = 1.05) -> None:
+    """Write the label of each line beside its end, apart from each other, with a thin lead.
+
+    Args:
+        ends: name to the line's last point (x, y). styles: name to its look.
+        height: of the axes in inches, without titles and labels. at: where the labels begin, in widths of the axes.
+    """
     low, high = ax.get_ylim()
-    height = ax.figure.get_size_inches()[1] * 0.68  # what titles and labels leave, in inches
     placed = _spread([y for _, y in ends.values()], (high - low) * 0.125 / height)
     ax.set_ylim(min(low, placed.min()), max(high, placed.max()))
     for (name, (x, y)), where in zip(ends.items(), placed, strict=True):
         ax.annotate(
             styles[name].label,
             (x, y),
-            xytext=(1.05, where),
+            xytext=(at, where),
             textcoords=ax.get_yaxis_transform(),
             color=_dark(styles[name].colour),
             fontsize=7.5,
             va="center",
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": styles[name].colour,
-                "linewidth": 0.6,
-                "shrinkB": 3,
-                "shrinkA": 1,
-            },
+            arrowprops={"arrowstyle": "-", "color": styles[name].colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
         )
 
 
@@ -262,8 +243,8 @@ def comparison_forest(frame: pd.DataFrame, reference: str = "MiCRo", margin: flo
 
     Columns: method, difference, low, high, and dataset for one panel each. `margin` shades what counts as equal.
     """
-    _check(frame, ["method", "difference", "low", "high"])
-    panels, methods = _panels(frame, "dataset"), _order(frame["method"])
+    need(frame, "method", "difference", "low", "high")
+    panels, methods = _panels(frame, "dataset"), distinct(frame["method"])
     width = TEXT if len(panels) > 1 else COLUMN * 1.2
     figure = PaperFigure(figsize=(width, 0.9 + 0.22 * len(methods)))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -277,8 +258,7 @@ def comparison_forest(frame: pd.DataFrame, reference: str = "MiCRo", margin: flo
             ax.plot(row["difference"], y, style.marker, color=style.colour)
         ax.grid(axis="x")
         ax.set(title=title, xlabel=f"accuracy, {reference} minus the other")
-    axes[0].set_yticks(range(len(methods)), [method_style(m, methods).label for m in methods])
-    axes[0].set_ylim(len(methods) - 0.5, -0.5)
+    name_rows(axes[0], [method_style(m, methods).label for m in methods])
     for ax in axes:
         ax.tick_params(axis="y", length=0)
     return figure

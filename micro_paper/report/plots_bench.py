@@ -8,17 +8,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from micro_paper.errors import InputError
-from micro_paper.report.style import COLUMN, GREY, RED, TEXT, PaperFigure, method_style, styled
-
-
-def _check(frame: pd.DataFrame, *columns: str) -> None:
-    if missing := [c for c in columns if c not in frame.columns]:
-        raise InputError(f"the frame lacks the column {missing[0]!r}: it needs {', '.join(columns)}")
-    if not len(frame):
-        raise InputError("the frame has no rows: there is nothing to draw")
+from micro_paper.report.style import (
+    COLUMN,
+    GREY,
+    RED,
+    TEXT,
+    PaperFigure,
+    distinct,
+    key,
+    method_style,
+    name_rows,
+    need,
+    put_legend,
+    styled,
+)
 
 
 @styled
@@ -27,8 +31,8 @@ def sections_figure(frame: pd.DataFrame) -> Figure:
 
     Columns: method, section, value, low, high, paper.
     """
-    _check(frame, "method", "section", "value", "low", "high", "paper")
-    methods, sections = (list(dict.fromkeys(frame[c])) for c in ("method", "section"))
+    need(frame, "method", "section", "value", "low", "high", "paper")
+    methods, sections = (distinct(frame[c]) for c in ("method", "section"))
     figure = PaperFigure(figsize=(TEXT * 0.8, 1.0 + len(sections) * max(0.35, 0.09 * len(methods))))
     ax = figure.add_subplot()
     for row, name in enumerate(methods):
@@ -41,14 +45,12 @@ def sections_figure(frame: pd.DataFrame) -> Figure:
     for edge in range(1, len(sections)):
         ax.axhline(edge - 0.5, color="#DDDDDD", linewidth=0.6)
     ax.axvline(0.5, color="black", linewidth=0.7)
-    ax.set_yticks(range(len(sections)), sections)
-    ax.set_ylim(len(sections) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
+    name_rows(ax, sections)
     ax.grid(axis="x")
     ax.set(xlabel="accuracy (line: chance)")
     handles, _ = ax.get_legend_handles_labels()
     if frame["paper"].notna().any():
-        handles.append(Line2D([], [], marker="x", linestyle="", color=GREY, label="the paper's"))
+        handles.append(key("the paper's", GREY, "x"))
     figure.legend(handles=handles, loc="outside right center")
     return figure
 
@@ -59,7 +61,7 @@ def heads_figure(frame: pd.DataFrame) -> Figure:
 
     Columns: method, heads (one panel each), value, low, high, masked.
     """
-    _check(frame, "method", "heads", "value", "low", "high", "masked")
+    need(frame, "method", "heads", "value", "low", "high", "masked")
     panels = [(m, h) for m in dict.fromkeys(frame["method"]) for h in dict.fromkeys(frame["heads"])]
     figure = PaperFigure(figsize=(TEXT, 2.1))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -75,11 +77,7 @@ def heads_figure(frame: pd.DataFrame) -> Figure:
         ax.set_xticks([1, len(part)])
         ax.set(title=f"{method_style(method).label}\n{kind}", xlabel="heads of all runs")
     axes[0].set_ylabel("prefers the safer side")
-    handles = [
-        Line2D([], [], marker="o", linestyle="", color=GREY, label="kept"),
-        Line2D([], [], marker="s", linestyle="", color=RED, label="masked"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    put_legend(figure, [key("kept", GREY), key("masked", RED, "s")], ncols=2)
     return figure
 
 
@@ -89,8 +87,8 @@ def reliability_figure(frame: pd.DataFrame) -> Figure:
 
     Columns: dataset, method, calibration (the first hollow, the second filled), confidence, value, low, high.
     """
-    _check(frame, "dataset", "method", "calibration", "confidence", "value", "low", "high")
-    datasets, methods, states = (list(dict.fromkeys(frame[c])) for c in ("dataset", "method", "calibration"))
+    need(frame, "dataset", "method", "calibration", "confidence", "value", "low", "high")
+    datasets, methods, states = (distinct(frame[c]) for c in ("dataset", "method", "calibration"))
     figure = PaperFigure(figsize=(max(COLUMN, TEXT * len(methods) / 3), 0.7 + 1.75 * len(datasets)))
     axes = figure.subplots(len(datasets), len(methods), sharex=True, sharey=True, squeeze=False)
     for row, dataset in enumerate(datasets):
@@ -113,9 +111,9 @@ def reliability_figure(frame: pd.DataFrame) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("confidence")
     handles = [
-        Line2D([], [], marker="o", linestyle="--", color=GREY, markerfacecolor="white", label=states[0]),
-        *(Line2D([], [], marker="o", color="black", label=state) for state in states[1:]),
-        Line2D([], [], color="black", linewidth=0.7, label="as sure as right"),
+        key(states[0], GREY, line="--", markerfacecolor="white"),
+        *(key(state, "black", line="-") for state in states[1:]),
+        key("as sure as right", "black", "", "-", linewidth=0.7),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    put_legend(figure, handles, ncols=3)
     return figure

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from micro_paper.errors import InputError
 from micro_paper.paper.audit_counts import AVERAGE
 from micro_paper.paper.audit_errors import EXCEEDS, LIMIT, LOWER
 from micro_paper.paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
-from micro_paper.report.style import BLUE, COLUMN, GREY, ORANGE, RED, TEXT, PaperFigure, styled
+from micro_paper.report.style import (
+    BLUE,
+    COLUMN,
+    GREY,
+    ORANGE,
+    RED,
+    TEXT,
+    PaperFigure,
+    key,
+    name_rows,
+    need,
+    put_legend,
+    styled,
+)
 
 # Colour and sign say the same, so the figure also works in grey.
 LOOK = {
@@ -24,13 +33,6 @@ LOOK = {
 }
 
 
-def _check(frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    if missing := [name for name in columns if name not in frame.columns]:
-        raise InputError(f"the frame lacks the column {missing[0]!r}: it needs {', '.join(columns)}")
-    if not len(frame):
-        raise InputError("the frame has no rows: there is nothing to draw")
-
-
 @styled
 def orderings_figure(orderings: pd.DataFrame) -> Figure:
     """Draw each average of a MiCRo row less another row's, with two standard errors to either side.
@@ -38,9 +40,9 @@ def orderings_figure(orderings: pd.DataFrame) -> Figure:
     The thin line is for independent samples, the thick one for the best possible pairing; red where the thin line
     leaves out zero. Columns: as of `paper_audit_errors.orderings`.
     """
-    _check(orderings, ["table", "train", "method", "other", "attribute", "difference", "error", "smallest_error"])
+    need(orderings, "table", "train", "method", "other", "attribute", "difference", "error", "smallest_error")
     average = orderings[orderings["attribute"] == AVERAGE].reset_index(drop=True)
-    _check(average, ["verdict"])
+    need(average, "verdict")
     blocks = list(average.groupby(["table", "train"], sort=False))
     figure = PaperFigure(figsize=(TEXT, 0.9 + 0.2 * (len(average) + len(blocks))))
     ax = figure.add_subplot()
@@ -57,19 +59,17 @@ def orderings_figure(orderings: pd.DataFrame) -> Figure:
             ax.plot(row.difference, place, "o", color=colour, markeredgecolor="white", markersize=5)
             labels.append(f"{row.method} − {row.other}")
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_yticks(range(len(labels)), labels)
+    name_rows(ax, labels, 0.4, -0.7)
     for head in heads:
         ax.get_yticklabels()[head].set_fontweight("bold")
-    ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(labels) - 0.4, -0.7)
     ax.grid(axis="x")
     ax.set_xlabel("difference of average accuracy, ± two standard errors")
     handles = [
-        Line2D([], [], color=GREY, linewidth=0.9, label="independent samples"),
-        Line2D([], [], color=GREY, linewidth=3.2, label="best possible pairing"),
-        Line2D([], [], color=RED, marker="o", label="clear without pairing"),
+        key("independent samples", GREY, "", "-", linewidth=0.9),
+        key("best possible pairing", GREY, "", "-", linewidth=3.2),
+        key("clear without pairing", RED, line="-"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    put_legend(figure, handles, ncols=3)
     return figure
 
 
@@ -80,7 +80,7 @@ def selection_figure(selection: pd.DataFrame) -> Figure:
     One panel a table; the bar reaches from heads that agree on half of the pairs to independent heads. Columns: as of
     `paper_audit_errors.selection`.
     """
-    _check(selection, ["table", "test", "attribute", "heads", "gain", "chance_gain", "chance_gain_shared"])
+    need(selection, "table", "test", "attribute", "heads", "gain", "chance_gain", "chance_gain_shared")
     panels = list(selection.groupby(["table", "test"], sort=False))
     most = max(len(part) for _, part in panels)
     across = min(2, len(panels))
@@ -93,20 +93,18 @@ def selection_figure(selection: pd.DataFrame) -> Figure:
         ax.hlines(at, part["chance_gain_shared"], part["chance_gain"], color=ORANGE, linewidth=4.5)
         ax.plot(part["gain"], at, "D", color=BLUE, markersize=4.5)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_yticks(at, ["average" if a == AVERAGE else a for a in part["attribute"]])
-        ax.set_ylim(len(part) - 0.4, -0.6)
+        name_rows(ax, ["average" if a == AVERAGE else a for a in part["attribute"]], 0.4, -0.6)
         ax.axhline(len(part) - 1.5, color="#DDDDDD", linewidth=0.8)
-        ax.tick_params(axis="y", length=0)
         ax.grid(axis="x")
         title = f"Table {table}: {name}, K = {part['heads'].iloc[0]}"
         ax.set(title=title, xlabel="accuracy gained over the single reward")
     for ax in axes[len(panels) :]:
         ax.remove()
     handles = [
-        Line2D([], [], color=BLUE, marker="D", linestyle="", label="best head as printed"),
-        Line2D([], [], color=ORANGE, linewidth=4.5, label="by chance, heads as good as the single reward"),
+        key("best head as printed", BLUE, "D"),
+        key("by chance, heads as good as the single reward", ORANGE, "", "-", linewidth=4.5),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    put_legend(figure, handles, ncols=2)
     return figure
 
 
@@ -133,7 +131,7 @@ def verdict_figure(judged: pd.DataFrame) -> Figure:
     ax.spines[:].set_visible(False)
     handles = [Patch(color=LOOK[v][0], label=f"{LOOK[v][2]} {v}") for v in (HOLDS, DOES_NOT, CANNOT_TELL)]
     title = "left tile micro (the paper's settings), right tile micro_plus (ours)"
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, title=title, title_fontsize=7.5)
+    put_legend(figure, handles, ncols=3, title=title, title_fontsize=7.5)
     return figure
 
 

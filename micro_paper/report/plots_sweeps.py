@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from micro_paper.metrics import MACRO
-from micro_paper.report.plots import _check, _dark, _order, _spread, _ticks
-from micro_paper.report.style import GREY, TEXT, PaperFigure, method_style, styled
+from micro_paper.report.plots import end_labels, ticks_at
+from micro_paper.report.style import GREY, TEXT, PaperFigure, distinct, key, method_style, need, put_legend, styled
 
 _LOOK = {"test (oracle)": ("-", True), "validation": ("--", False)}  # line, marker filled
 
@@ -24,9 +25,9 @@ def heads_figure(frame: pd.DataFrame) -> Figure:
 
     Columns: dataset, method, heads, selection, attribute, mean, std.
     """
-    _check(frame, ["dataset", "method", "heads", "selection", "attribute", "mean", "std"])
-    datasets, methods = _order(frame["dataset"]), _order(frame["method"])
-    names = {d: _order(frame[(frame.dataset == d) & (frame.attribute != MACRO)]["attribute"]) for d in datasets}
+    need(frame, "dataset", "method", "heads", "selection", "attribute", "mean", "std")
+    datasets, methods = distinct(frame["dataset"]), distinct(frame["method"])
+    names = {d: distinct(frame[(frame.dataset == d) & (frame.attribute != MACRO)]["attribute"]) for d in datasets}
     heights = [max(2.1, 0.85 + 0.16 * len(names[d])) for d in datasets]
     figure = PaperFigure(figsize=(TEXT, 0.5 + sum(heights)))
     axes = figure.subplots(len(datasets), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
@@ -38,16 +39,11 @@ def heads_figure(frame: pd.DataFrame) -> Figure:
         right.set_title(f"{method_style(methods[0]).label} by attribute, oracle")
     for ax in axes[-1]:
         ax.set_xlabel("heads K")
-    handles = []
-    for method in methods:
-        style = method_style(method, methods)
-        handles.append(Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=style.label))
-    for selection in _order(frame["selection"]):
+    handles = [key(s.label, s.colour, s.marker) for s in (method_style(m, methods) for m in methods)]
+    for selection in distinct(frame["selection"]):
         line, filled = _LOOK[selection]
-        face = GREY if filled else "white"
-        label = f"chosen on {selection}"
-        handles.append(Line2D([], [], color=GREY, marker="o", linestyle=line, markerfacecolor=face, label=label))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        handles.append(key(f"chosen on {selection}", GREY, line=line, markerfacecolor=GREY if filled else "white"))
+    put_legend(figure, handles, ncols=3)
     return figure
 
 
@@ -63,38 +59,24 @@ def _means(ax, part: pd.DataFrame, methods: list) -> None:
                 ax.fill_between(at, mean - std, mean + std, color=style.colour, alpha=0.12, linewidth=0)
             face = style.colour if filled else "white"
             ax.plot(at, mean, color=style.colour, marker=style.marker, linestyle=line, markerfacecolor=face)
-    _ticks(ax, np.unique(part["heads"].to_numpy(float)))
+    ticks_at(ax, np.unique(part["heads"].to_numpy(float)))
     ax.grid(axis="y")
 
 
 def _attributes(ax, part: pd.DataFrame, names: list, method: str, height: float) -> None:
     """Draw a line an attribute, its name at the end; `height` of the row in inches sets how close names may stand."""
     of_name = [f"attribute {name}" for name in names]  # so that no attribute gets a method's look
-    ends, styles = {}, {name: method_style(own, of_name) for name, own in zip(names, of_name, strict=True)}
+    looks = (replace(method_style(own, of_name), label=name) for name, own in zip(names, of_name, strict=True))
+    ends, styles = {}, dict(zip(names, looks, strict=True))
     for name in names:
         some = part[(part.method == method) & (part.selection == "test (oracle)") & (part.attribute == name)]
         some = some.sort_values("heads")
         at, mean = some["heads"].to_numpy(float), some["mean"].to_numpy(float)
         ax.plot(at, mean, color=styles[name].colour, marker=styles[name].marker)
         ends[name] = (at[-1], mean[-1])
-    _ticks(ax, np.unique(part["heads"].to_numpy(float)))
+    ticks_at(ax, np.unique(part["heads"].to_numpy(float)))
     ax.grid(axis="y")
-    low, high = ax.get_ylim()
-    inside = height - 0.75  # what the title and the labels of the axis leave
-    placed = _spread([y for _, y in ends.values()], (high - low) * 0.125 / inside)
-    ax.set_ylim(min(low, placed.min()), max(high, placed.max()))
-    for (name, end), where in zip(ends.items(), placed, strict=True):
-        ax.annotate(
-            name,
-            end,
-            xytext=(1.06, where),
-            textcoords=ax.get_yaxis_transform(),
-            color=_dark(styles[name].colour),
-            fontsize=7.5,
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": styles[name].colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
-        )
+    end_labels(ax, ends, styles, height - 0.75, at=1.06)  # 0.75: the title and the labels of the axis
 
 
 @styled
@@ -105,15 +87,15 @@ def alpha_tau_figure(alpha: pd.DataFrame, tau: pd.DataFrame) -> Figure:
         alpha: dataset, run, alpha, largest_share, entropy.
         tau: dataset, run, tau, accuracy.
     """
-    _check(alpha, ["dataset", "run", "alpha", "largest_share", "entropy"])
-    _check(tau, ["dataset", "run", "tau", "accuracy"])
+    need(alpha, "dataset", "run", "alpha", "largest_share", "entropy")
+    need(tau, "dataset", "run", "tau", "accuracy")
     figure = PaperFigure(figsize=(TEXT, 2.5))
     panels = (
         (alpha, "alpha", "largest_share", "largest mean head share"),
         (alpha, "alpha", "entropy", "router entropy / log K"),
         (tau, "tau", "accuracy", "mean accuracy"),
     )
-    names = _order(alpha["dataset"])
+    names = distinct(alpha["dataset"])
     for ax, (frame, x, y, label) in zip(figure.subplots(1, 3, width_ratios=(1, 1, 1.2)), panels, strict=True):
         values = sorted(frame[x].unique())
         for name in names:
@@ -126,11 +108,8 @@ def alpha_tau_figure(alpha: pd.DataFrame, tau: pd.DataFrame) -> Figure:
         ax.set_xlim(-0.3, len(values) - 0.7)
         ax.grid(axis="y")
         ax.set(xlabel={"alpha": "α (Eq. 4)", "tau": "τ (Eq. 5), nats"}[x], ylabel=label)
-    handles = [
-        Line2D([], [], color=s.colour, marker=s.marker, label=s.label)
-        for s in (method_style(name, names) for name in names)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    handles = [key(s.label, s.colour, s.marker, "-") for s in (method_style(name, names) for name in names)]
+    put_legend(figure, handles, ncols=2)
     return figure
 
 
@@ -147,8 +126,8 @@ def choices_figure(table: pd.DataFrame) -> Figure:
 
     Columns: dataset, choice, compared, accuracy, accuracy_low, accuracy_high, as `ablation.choices_table` gives them.
     """
-    _check(table, ["dataset", "choice", "compared", "accuracy", "accuracy_low", "accuracy_high"])
-    datasets, choices, kinds = (_order(table[c]) for c in ("dataset", "choice", "compared"))
+    need(table, "dataset", "choice", "compared", "accuracy", "accuracy_low", "accuracy_high")
+    datasets, choices, kinds = (distinct(table[c]) for c in ("dataset", "choice", "compared"))
     figure = PaperFigure(figsize=(TEXT, 0.9 + 0.27 * len(choices)))
     axes = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     plus = method_style("micro_plus")
@@ -178,8 +157,7 @@ def choices_figure(table: pd.DataFrame) -> Figure:
     axes[0].invert_yaxis()
     looks = [(plus.marker, plus.colour), ("o", plus.colour), ("o", "white")]
     handles = [
-        Line2D([], [], color=plus.colour, marker=marker, linestyle="", markerfacecolor=face, label=kind)
-        for kind, (marker, face) in zip(kinds, looks, strict=False)
+        key(kind, plus.colour, marker, markerfacecolor=face) for kind, (marker, face) in zip(kinds, looks, strict=False)
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    put_legend(figure, handles, ncols=len(handles))
     return figure

@@ -7,7 +7,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from micro_paper.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, TEXT, PaperFigure, styled
+from micro_paper.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    TEXT,
+    PaperFigure,
+    put_legend,
+    styled,
+)
 
 BOUNDS = {
     "paper": ("Theorem 3.2", GREY),
@@ -102,8 +115,7 @@ def sweeps_figure(frame: pd.DataFrame) -> Figure:
             ax.xaxis.set_major_formatter("{x:.0f}")
     for ax in axes[:, 0]:
         ax.set_ylabel("nats")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5)
+    put_legend(figure, axes[0, 0], ncols=5)
     return figure
 
 
@@ -133,8 +145,7 @@ def curves_figure(curves: pd.DataFrame, levels: pd.DataFrame) -> Figure:
         ax.set_xscale("log")
         ax.set_xlabel("training pairs")
         ax.set_ylabel(label)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    put_legend(figure, axes[0], ncols=4)
     return figure
 
 
@@ -205,8 +216,7 @@ def online_figure(regrets: pd.DataFrame, taus: pd.DataFrame) -> Figure:
             ax.axvline(paper, color=ORANGE, linewidth=0.9, linestyle="--", zorder=0)
         ax.set(xscale="log", xlabel="τ (dashed: the paper's)", title=label)
         ax.grid(axis="y")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=3)
+    put_legend(figure, axes[0, 0], ncols=3)
     return figure
 
 
@@ -245,6 +255,5 @@ def people_figure(groupings: pd.DataFrame) -> Figure:
         range(len(names)), [f"{grouping}\n({dataset.removeprefix('conjoint-')})" for dataset, grouping in names]
     )
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    put_legend(figure, axes[0], ncols=2)
     return figure

@@ -11,10 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from micro_paper.errors import InputError
 
 COLUMN, TEXT = 3.3, 6.8  # widths in inches of one column and of the page's text
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -128,3 +133,35 @@ def method_style(name: str, others: Sequence[str] = ()) -> MethodStyle:
     place = strangers.index(name) if name in strangers else 0
     colour, marker = _OTHER_COLOURS[place % 6], _OTHER_MARKERS[place % 7]
     return MethodStyle(str(name), colour, marker, "--")
+
+
+def distinct(values: Sequence) -> list:
+    """Return the distinct values in the order in which they come."""
+    return list(dict.fromkeys(values))
+
+
+def need(frame: pd.DataFrame, *columns: str) -> None:
+    """Raise an InputError unless the frame has rows and these columns."""
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise InputError(f"the frame lacks the column {missing[0]!r}: it needs {', '.join(columns)}")
+    if not len(frame):
+        raise InputError("the frame has no rows: there is nothing to draw")
+
+
+def name_rows(ax: Axes, names: Sequence, low: float = 0.5, high: float = -0.5) -> None:
+    """Name the rows 0, 1, ... of a plot that is read from the top, without tick marks."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - low, high)
+    ax.tick_params(axis="y", length=0)
+
+
+def key(label: str, colour: str, marker: str = "o", line: str = "", **look: Any) -> Line2D:
+    """Return an entry of a legend: a marker, a line or both."""
+    return Line2D([], [], color=colour, marker=marker, linestyle=line, label=label, **look)
+
+
+def put_legend(figure: Figure, handles: Sequence | Axes, ncols: int, **look: Any) -> None:
+    """Put a legend above the panels: of these entries, or of what was drawn in a panel."""
+    if isinstance(handles, Axes):
+        handles = handles.get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside upper center", ncols=ncols, **look)
