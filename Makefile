@@ -47,7 +47,7 @@ test: $(STAMP) ## ruff, the unit tests and the committed notebooks; FORCE=1 even
 notebooks: $(STAMP) ## execute the committed notebooks in place, at their defaults
 	@$(PY) -m micro_paper refresh
 
-readme: $(STAMP) ## write the published results into README.md
+readme: $(STAMP) ## write the published results into README.md and docs/
 	@$(PY) -m micro_paper readme
 
 format: $(STAMP) ## ruff format, in place

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     carry.add_argument("--before", required=True, type=Path, help="a build folder made by the published code")
     carry.add_argument("--after", type=Path, help="the same made by the present code (default: build/PROFILE)")
 
-    commands.add_parser("readme", help="write the published results into README.md")
+    commands.add_parser("readme", help="write the published results into README.md and docs/")
     commands.add_parser("verify", help="check the committed results and the verdicts on the claims")
     commands.add_parser("doctor", help="say what is installed and what each profile would need")
     return parser

@@ -1,4 +1,6 @@
-"""The README states what the committed files hold, and nothing typed by hand."""
+"""The README and the pages of docs/ state what the committed files hold, and link to what exists."""
+
+import re
 
 import pandas as pd
 import pytest
@@ -8,11 +10,59 @@ from micro_paper.errors import InputError
 from micro_paper.paths import project_root
 from micro_paper.workflow import readme
 
+PLACES = [(page, name) for page, names in readme.PAGES.items() for name in names]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (project_root() / "docs").glob("*.md"))]
 
-@pytest.mark.parametrize("name", readme.BLOCKS)
-def test_the_readme_states_what_is_committed(name):
+
+@pytest.mark.parametrize(("page", "name"), PLACES)
+def test_the_pages_state_what_is_committed(page, name):
+    text = (project_root() / page).read_text()
+    assert readme.with_block(text, name, readme.BLOCKS[name](None), page) == text, "run `make readme`"
+
+
+def test_every_block_has_a_page():
+    assert sorted(name for _, name in PLACES) == sorted(readme.BLOCKS)
+
+
+def dead_links(page, text):
+    """Return the targets of links in a page of the checkout that are not there; web addresses are not looked up."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    folder = (project_root() / page).parent
+    return [t for t in targets if "://" not in t and not (folder / t.partition("#")[0]).exists()]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_links_lead_somewhere(page):
+    text = (project_root() / page).read_text()
+    assert dead_links(page, text) == []
+    assert dead_links(page, text + "[x](no/such.file)") == ["no/such.file"]
+
+
+def test_the_readme_is_a_page_that_one_reads():
     text = (project_root() / "README.md").read_text()
-    assert readme.with_block(text, name, readme.BLOCKS[name](None)) == text, "run `make readme`"
+    assert len(text.encode()) < 12_000 and "![" in text
+    for page in DOCUMENTS[1:]:
+        assert f"]({page})" in text, f"README.md does not lead to {page}"
+
+
+def test_the_answer_is_computed_from_the_tables(tmp_path):
+    assert readme.front_block(tmp_path) == readme.NOTHING
+    for profile, dataset, gap in (("bundled", "made", 0.05), ("open", "people", -0.04)):
+        folder = tmp_path / "results" / profile
+        folder.mkdir(parents=True)
+        base = {"dataset": dataset, "supervision": "s", "low": 0.6, "high": 0.8, "minus_low": gap, "minus_high": gap}
+        lines = [base | {"method": "micro", "ours": 0.7}]
+        for method in readme.FRONT:
+            if method != "micro":
+                said = {"micro_minus_row": gap, "verdict": "holds" if gap > 0 else "does not"}
+                lines.append(base | {"method": method, "ours": 0.7 - gap} | said)
+        pd.DataFrame(lines).to_csv(folder / readme.TABLE, index=False)
+    block = readme.front_block(tmp_path)
+    assert "| made (constructed) | people (people) |" in block
+    assert "| one Bradley-Terry reward | 0.650 [0.600, 0.800] | 0.740 [0.600, 0.800] |" in block
+    assert "exceeds one Bradley-Terry reward on 1 of 2 data sets (made +0.050)." in block
+    assert "classifier of the criterion exceeds it on 1 of 2 data sets (people +0.040)." in block
+    assert "claims" not in block  # none are judged here
 
 
 def test_the_block_holds_the_numbers_of_the_table(tmp_path):
@@ -61,24 +111,25 @@ def test_the_claims_are_counted_for_each_profile(tmp_path):
 @pytest.mark.parametrize("name", readme.BLOCKS)
 def test_missing_markers_are_named(form, name):
     begin, end = readme.markers(name)
-    with pytest.raises(InputError, match=f"{name}: begin.*once each and in this order"):
-        readme.with_block(form.format(begin=begin, end=end), name, "block")
+    with pytest.raises(InputError, match=f"page.md needs .*{name}: begin.*once each and in this order"):
+        readme.with_block(form.format(begin=begin, end=end), name, "block", "page.md")
 
 
 def test_a_block_touches_its_own_place_only():
     text = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb <!-- y: begin -->\nkept\n<!-- y: end -->"
-    assert readme.with_block(text, "x", "new") == text.replace("old", "new")
+    assert readme.with_block(text, "x", "new", "page.md") == text.replace("old", "new")
 
 
 def test_refresh_writes_every_block(tmp_path):
-    root = project_root()
-    (tmp_path / "profiles").symlink_to(root / "profiles")
-    page = "head\n" + "".join("\n".join(readme.markers(name)) + "\n" for name in readme.BLOCKS) + "tail\n"
-    (tmp_path / "README.md").write_text(page)
+    (tmp_path / "profiles").symlink_to(project_root() / "profiles")
+    (tmp_path / "docs").mkdir()
+    for page, names in readme.PAGES.items():
+        blocks = "".join("\n".join(readme.markers(name)) + "\n" for name in names)
+        (tmp_path / page).write_text(f"head\n{blocks}tail\n")
     publish_claims(tmp_path, "open", ["holds"], [])
     readme.refresh(tmp_path)
-    text = (tmp_path / "README.md").read_text()
-    assert text.startswith("head\n") and text.endswith("tail\n")
-    assert "| open | `micro` | 1 | 0 | 44 |" in text and "| `alpha` | `0.5` |" in text
+    texts = [(tmp_path / page).read_text() for page in readme.PAGES]
+    assert all(text.startswith("head\n") and text.endswith("tail\n") for text in texts)
+    assert "| open | `micro` | 1 | 0 | 44 |" in texts[1] and "| `alpha` | `0.5` |" in texts[2]
     readme.refresh(tmp_path)
-    assert (tmp_path / "README.md").read_text() == text
+    assert [(tmp_path / page).read_text() for page in readme.PAGES] == texts

@@ -1,4 +1,4 @@
-"""The parts of the README that state results, written from committed files so that no number is typed by hand."""
+"""The parts of the README and of docs/ that state results, written from committed files: no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from micro_paper.paths import project_root
 from micro_paper.workflow import claims_files, ledger
 
 TABLE = "table_02c_beside_paper.csv"
+NOTHING = "No profile is published yet: `make reproduce PROFILE=open` makes one."
 # Rows of the first table of a data set; the others stand folded below it.
 FIRST = (
     "micro_plus",
@@ -31,6 +32,59 @@ FIRST = (
     "oracle_attribute",
     "length",
 )
+# Rows of the README's table, in plain words.
+FRONT = {
+    "single": "one Bradley-Terry reward",
+    "static_learned": "mixture, fixed weights",
+    "micro": "**MiCRo, the paper's settings**",
+    "pca_heads": "principal directions in place of its heads",
+    "criterion_fewshot_tuned": "few-shot classifier of the criterion, tuned",
+    "micro_plus_budget": "MiCRo+, contexts within the budget alone",
+    "micro_plus": "MiCRo+, contexts of all training pairs",
+    "oracle_attribute": "supervised head an attribute (oracle)",
+}
+ORIGIN = {"bundled": "constructed", "open": "people"}  # who judged
+
+
+def front_block(root: Path | None = None) -> str:
+    """Return the README's answer as Markdown: one table over the data sets of every profile, and what it says."""
+    root = root or project_root()
+    tables = {p.parent.name: pd.read_csv(p) for p in sorted((root / "results").glob(f"*/{TABLE}"))}
+    if not tables:
+        return NOTHING
+    rows = pd.concat([t.assign(profile=name) for name, t in tables.items()], ignore_index=True)
+    heads = [f"{d} ({ORIGIN.get(p, p)})" for p, d in rows[["profile", "dataset"]].drop_duplicates().to_numpy()]
+    parts = [f"| accuracy on unseen prompts | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for method, name in FRONT.items():
+        part = rows[rows.method == method]
+        if len(part) == len(heads):
+            parts.append(f"| {name} | {' | '.join(_interval(r.ours, r.low, r.high) for r in part.itertuples())} |")
+    said = [
+        ("MiCRo exceeds one Bradley-Terry reward", "single", "holds"),
+        ("It exceeds a mixture with fixed weights", "static_learned", "holds"),
+        ("A tuned few-shot classifier of the criterion exceeds it", "criterion_fewshot_tuned", "does not"),
+        ("With every open choice made on labelled validation pairs, MiCRo+ within the budget exceeds it",
+         "micro_plus_budget", "does not"),
+    ]  # fmt: skip
+    lines = [f"- {text} {_count(rows[rows.method == method], verdict)}." for text, method, verdict in said]
+    claims = [
+        f"{(table := claims_files.read_committed(profile, root))['verdict'].eq('holds').sum()} hold and "
+        f"{table['verdict'].eq('does not').sum()} do not in `{profile}`"
+        for profile in tables
+        if (root / "results" / profile / "claims.csv").is_file()
+    ]
+    if claims:
+        lines.append(
+            f"- Of the paper's {len(paper_values.claims())} claims {', '.join(claims)}; the rest cannot be told."
+        )
+    return "\n".join([*parts, "", *lines])
+
+
+def _count(rows: pd.DataFrame, verdict: str) -> str:
+    found = rows[rows.verdict == verdict]
+    sign = 1 if verdict == "holds" else -1
+    gains = "; ".join(f"{r.dataset} {sign * r.micro_minus_row:+.3f}" for r in found.itertuples())
+    return f"on {len(found)} of {len(rows)} data sets" + (f" ({gains})" if gains else "")
 
 
 def results_block(root: Path | None = None) -> str:
@@ -53,7 +107,7 @@ def results_block(root: Path | None = None) -> str:
             ]
             if not first.all():
                 parts += ["<details><summary>Further rows</summary>", _rows(others[~first]), "</details>"]
-    return "\n\n".join(parts) or "No profile is published yet: `make reproduce PROFILE=open` makes one."
+    return "\n\n".join(parts) or NOTHING
 
 
 def _rows(rows: pd.DataFrame) -> str:
@@ -101,10 +155,12 @@ def claims_block(root: Path | None = None) -> str:
 
 
 BLOCKS: dict[str, Callable[[Path | None], str]] = {
+    "front": front_block,
     "results": results_block,
     "claims": claims_block,
     "ledger": ledger.block,
 }
+PAGES = {"README.md": ("front",), "docs/RESULTS.md": ("results", "claims"), "docs/DEPARTURES.md": ("ledger",)}
 
 
 def markers(name: str) -> tuple[str, str]:
@@ -112,8 +168,8 @@ def markers(name: str) -> tuple[str, str]:
     return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
-def with_block(text: str, name: str, block: str) -> str:
-    """Return the README's `text` with `block` between the markers of `name`.
+def with_block(text: str, name: str, block: str, page: str) -> str:
+    """Return the `text` of `page` with `block` between the markers of `name`.
 
     Raises:
         InputError: the markers are not there, once each and in order.
@@ -122,15 +178,15 @@ def with_block(text: str, name: str, block: str) -> str:
     before, begin, rest = text.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end or first in rest or last in after:
-        raise InputError(f"README.md needs the lines {first} and {last}, once each and in this order")
+        raise InputError(f"{page} needs the lines {first} and {last}, once each and in this order")
     return f"{before}{first}\n{block}\n{last}{after}"
 
 
 def refresh(root: Path | None = None) -> None:
-    """Write every block into README.md."""
+    """Write every block into its page."""
     root = root or project_root()
-    path = root / "README.md"
-    text = path.read_text(encoding="utf-8")
-    for name, block in BLOCKS.items():
-        text = with_block(text, name, block(root))
-    write_atomic(path, text.encode())
+    for page, names in PAGES.items():
+        text = (root / page).read_text(encoding="utf-8")
+        for name in names:
+            text = with_block(text, name, BLOCKS[name](root), page)
+        write_atomic(root / page, text.encode())
