@@ -87,6 +87,8 @@ ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceba
         (tampered(["cells", 3, "metadata"], {"papermill": {}}), "has metadata ['papermill']"),
         (tampered(["metadata", "papermill"], {}), "metadata ['papermill'] must go"),
         (tampered(["metadata", "language_info", "version"], "3.11"), "names a Python version"),
+        (tampered(["cells", 0, "source"], "at $\tau=1$"), "holds the control character"),
+        (tampered(["cells", 0, "source"], "so that\n$$x$$"), "put a blank line before its $$"),
         (swap, "it must be the first"),
         (tampered(["cells", 2, "source"], "x = 1"), "the second code cell must call check_parameters"),
         (add("def f():\n    pass"), "defines f"),

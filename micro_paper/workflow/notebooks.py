@@ -99,11 +99,12 @@ def normalise(notebook: dict[str, Any]) -> dict[str, Any]:
 def problems(notebook: Mapping[str, Any], max_code_cells: int = MAX_CODE_CELLS) -> list[str]:
     """Return what is wrong with a committed notebook, one sentence each; empty where all is well.
 
-    Refused are a missing, second or misplaced parameters cell, one that no `check_parameters(globals())`
-    follows, definitions, too many cells, magics, unexecuted cells, edits by hand since the last execution,
-    errors, warnings, absolute paths and metadata that a machine leaves behind.
+    Refused are a missing, second or misplaced parameters cell, one that no `check_parameters(globals())` follows,
+    definitions, too many cells, magics, control characters, an equation that no blank line precedes, unexecuted cells,
+    edits by hand since the last execution, errors, warnings, absolute paths and metadata that a machine leaves behind.
     """
     return [
+        *_text_problems(notebook),
         *_form_problems(notebook, max_code_cells),
         *_execution_problems(notebook),
         *output_problems(notebook),
@@ -124,6 +125,15 @@ def output_problems(notebook: Mapping[str, Any]) -> Iterator[str]:
             for text in texts:
                 if found := _ABSOLUTE.search(joined(text)):
                     yield f"code cell {number} shows an absolute path: {found.group()!r}"
+
+
+def _text_problems(notebook: Mapping[str, Any]) -> Iterator[str]:
+    for number, cell in enumerate(notebook["cells"]):
+        source = joined(cell["source"])
+        if found := re.search(r"[\x00-\x09\x0b-\x1f]", source):
+            yield f"cell {number} holds the control character {found.group()!r}: a backslash was lost there"
+        if cell["cell_type"] == "markdown" and re.search(r"[^\n]\n\$\$", source):
+            yield f"cell {number} has an equation right behind a line of text: put a blank line before its $$"
 
 
 def _form_problems(notebook: Mapping[str, Any], max_code_cells: int) -> Iterator[str]:
