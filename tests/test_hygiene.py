@@ -119,7 +119,8 @@ def test_a_loose_lock_is_refused(lock):
 
 # The house from the ground up. A file imports from lower floors and from its own wing (folder), nothing else.
 LAYERS = (
-    ("errors", "files", "paths"),
+    ("errors",),
+    ("files", "paths"),
     ("bradley_terry", "metrics", "pairs"),
     ("intervals", "mixture", "training"),
     ("router",),

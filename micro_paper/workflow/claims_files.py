@@ -75,12 +75,12 @@ def verify_published(root: Path | None = None) -> tuple[list[str], bool]:
     """Verify the claims of every published profile; return a line each and whether all is well."""
     root = root or project_root()
     lines, good = [], True
-    for folder in sorted(path for path in (root / "results").glob("*") if path.is_dir()):
-        problems = verify(folder.name, root)
+    for profile in manifest.published_profiles(root):
+        problems = verify(profile, root)
         good = good and not problems
         lines += [f"[wrong] {problem}" for problem in problems]
-        if not problems and (folder / "claims.csv").is_file():
-            lines.append(f"[ok] results/{folder.name}/claims.csv follows from its evidence")
+        if not problems and (root / "results" / profile / "claims.csv").is_file():
+            lines.append(f"[ok] results/{profile}/claims.csv follows from its evidence")
     return lines, good
 
 
