@@ -88,7 +88,7 @@ def test_table_in_two_forms(root, frame):
 def test_formats_display_and_special_characters():
     frame = pd.DataFrame({"name": ["a|b", "50 %_x"], "n": [3, 4], "share": [0.5, -0.0]})
     shown = formatting.display_frame(frame, {"share": lambda v: f"{v:.0%}", "n": "03d"})
-    assert shown["share"].tolist() == ["50%", "-0%"] and shown["n"].tolist() == ["003", "004"]
+    assert shown["share"].tolist() == ["50%", "0%"] and shown["n"].tolist() == ["003", "004"]
     assert "a\\|b" in formatting.markdown(shown)
     assert r"50 \%\_x & 004" in formatting.latex(shown, "A & B", "x") and r"\caption{A \& B}" in formatting.latex(
         shown, "A & B", "x"

@@ -159,7 +159,8 @@ def stem(kind: str, number: int | str, slug: str) -> str:
     """Return the file name without ending, as `table_02_slug`.
 
     Raises:
-        InputError: the number is not 0-99 (or two digits and a letter), or the slug is not in lower case.
+        InputError: the number is not 0-99 (or two digits and a letter), or the slug is not in lower case, so that no
+            two names differ by case alone.
     """
     text = f"{number:02d}" if isinstance(number, int) and not isinstance(number, bool) else str(number)
     if not re.fullmatch(r"[0-9]{2}[a-z]?", text):
