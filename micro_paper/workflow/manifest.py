@@ -22,7 +22,7 @@ PLACE = ("device",)  # parameters that say where a notebook runs, not what it ma
 _LINE = {"notebook": str, "profile": str, "hashes": dict, "parameters": dict, "files": list}
 _HASHES = {"notebook": str, "code": str}
 _FILE = {"file": str, "sha256": str, "caption": str, "columns": dict}
-_PLACE = re.compile(r"(results|figures)/[a-z][a-z0-9_-]*/[^/]*[^/.][^/]*")
+_PLACE = re.compile(r"(results|figures)/[a-z][a-z0-9_-]*/[a-z0-9][a-z0-9_-]{0,150}\.[a-z]{1,9}")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             line = files.read_json(text)
             _check(line, partial=path.name.endswith(".partial.jsonl"))
             lines.append(line)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         where = f"{path}, line {len(lines) + 1}"
         raise InputError(f"{where}: {error}; restore the file, or delete it and make it again") from None
     return lines
@@ -51,12 +51,15 @@ def _check(line: Any, *, partial: bool) -> None:
     """Refuse a line that lacks what the rest of the package takes for granted."""
     _typed("it", line, _LINE)
     _typed("hashes", line["hashes"], _HASHES)
-    if not re.fullmatch(r"notebooks/[^/]+\.ipynb", line["notebook"]):
-        raise InputError(f"{line['notebook']!r} is no place of a notebook")
+    if not re.fullmatch(r"notebooks/[A-Za-z0-9_-]{1,150}\.ipynb", line["notebook"]):
+        raise InputError(f"{line['notebook']!r:.80} is no place of a notebook")
+    if not isinstance(line.get("carried", []), list):
+        raise InputError("carried is no list")
     for entry in line["files"]:
         _typed("one of its files", entry, {"file": str} if partial and set(entry) == {"file"} else _FILE)
         if not _PLACE.fullmatch(entry["file"]) or entry["file"].split("/")[1] != line["profile"]:
-            raise InputError(f"{entry['file']!r} is no place of a file of profile {line['profile']!r}")
+            raise InputError(f"{entry['file']!r:.80} is no place of a file of profile {line['profile']!r:.80}")
+    to_lines([line])  # refuses half a character
 
 
 def _typed(what: str, value: Any, kinds: Mapping[str, type]) -> None:

@@ -104,12 +104,10 @@ def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | N
             kind, _, name = entry["file"].split("/")
             path = root / "build" / profile / kind / name
             if not path.is_file():
-                raise InputError(f"{path.relative_to(root)} is gone: run {entry['notebook']} again")
+                raise InputError(f"{path} is gone: run {entry['notebook']} again")
             contents[entry["file"]] = path.read_bytes()
             if files.sha256(contents[entry["file"]]) != entry["sha256"]:
-                raise InputError(
-                    f"{path.relative_to(root)} was changed after it was made: run {entry['notebook']} again"
-                )
+                raise InputError(f"{path} was changed after it was made: run {entry['notebook']} again")
         size = sum(len(content) for file, content in contents.items() if file.endswith(".parquet"))
         if size > manifest.PREDICTIONS_LIMIT:
             raise InputError(f"predictions of profile {profile} take {size / 1e6:.1f} MB: write headline rows only")
