@@ -1,5 +1,6 @@
 """From notebook to committed result: what is written, what is refused, and that a crash publishes nothing."""
 
+import errno
 import io
 import json
 import os
@@ -87,7 +88,7 @@ def test_table_in_two_forms(root, frame):
 def test_formats_display_and_special_characters():
     frame = pd.DataFrame({"name": ["a|b", "50 %_x"], "n": [3, 4], "share": [0.5, -0.0]})
     shown = formatting.display_frame(frame, {"share": lambda v: f"{v:.0%}", "n": "03d"})
-    assert shown["share"].tolist() == ["50%", "-0%"] and shown["n"].tolist() == ["003", "004"]
+    assert shown["share"].tolist() == ["50%", "0%"] and shown["n"].tolist() == ["003", "004"]
     assert "a\\|b" in formatting.markdown(shown)
     assert r"50 \%\_x & 004" in formatting.latex(shown, "A & B", "x") and r"\caption{A \& B}" in formatting.latex(
         shown, "A & B", "x"
@@ -250,7 +251,7 @@ def test_the_device_is_no_part_of_a_result(root):
 def test_what_is_no_manifest_is_refused(root):
     path = root / "build/bundled/manifest/05_stage2.jsonl"
     files.write_atomic(path, b'{"notebook": "notebooks/05_stage2.ipynb", "file": "results/bundled/a.csv"}\n')
-    with pytest.raises(InputError, match="05_stage2.jsonl has a line without notebook or files: delete it"):
+    with pytest.raises(InputError, match="05_stage2.jsonl, line 1: it has no profile; restore the file, or delete it"):
         Artifacts("bundled", "05_stage2", {}, root)
 
 
@@ -406,11 +407,11 @@ def test_publish_refuses_changed_lost_and_double_files(root, frame, monkeypatch)
     run(root, frame, profile="smoke").done()
     with pytest.raises(InputError, match="smoke"):
         artifacts.publish("smoke", root)
-    assert not (root / "results").exists()
+    assert tree(root / "results") == {}
 
 
-# 7 files are written to their new folders, then 4 folders are renamed
-@pytest.mark.parametrize("fails_at", [1, 7, 8, 9, 10, 11])
+# 7 files and the note that they are complete are written, then 4 folders are renamed
+@pytest.mark.parametrize("fails_at", [1, 7, 8, 9, 10, 11, 12])
 def test_a_crash_while_publishing_publishes_nothing(root, frame, monkeypatch, fails_at):
     published(root, frame)
     old = tree(root / "results") | tree(root / "figures")
@@ -436,12 +437,126 @@ def test_a_crash_while_publishing_publishes_nothing(root, frame, monkeypatch, fa
     assert "bundled/figure_05_other.png" in tree(root / "figures")
 
 
-def test_a_kill_between_the_renames_is_mended_by_the_next_publish(root, frame):
+# Two at once, killed, refused by the disk
+
+BOTH = """
+import os, signal, sys
+from pathlib import Path
+from micro_paper.workflow import publishing
+root, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+calls = 0
+def counted(what):
+    def call(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return what(*arguments, **options)
+    return call
+for name in ("replace", "unlink", "rename", "rmdir", "mkdir", "open"):
+    setattr(os, name, counted(getattr(os, name)))
+sys.stdin.readline()
+publishing.publish("bundled", root)
+print(calls)
+"""
+
+
+def publisher(root: Path, kill_at: int = 0) -> subprocess.Popen:
+    """A process that publishes once it is told to go, and kills itself at that call of the system."""
+    environment = os.environ | {"PYTHONPATH": str(Path(artifacts.__file__).parents[2])}
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", BOTH, root, str(kill_at)], text=True, env=environment, **streams)
+
+
+def go(*processes: subprocess.Popen) -> list[tuple[int, str, str]]:
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60) for process in processes]
+    return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
+
+
+def test_twelve_double_publishes_end_whole(root, frame):
     published(root, frame)
-    os.replace(root / "results/bundled", root / "results/.bundled.old")
-    assert "missing" in artifacts.verify("bundled", root)[0]
-    artifacts.publish("bundled", root)
-    assert artifacts.verify("bundled", root) == [] and not (root / "results/.bundled.old").exists()
+    for _ in range(12):
+        ended = go(publisher(root), publisher(root))
+        assert [status for status, _, _ in ended] == [0, 0], ended
+        assert artifacts.verify("bundled", root) == []
+        assert not [p for kind in ("results", "figures") for p in (root / kind).glob(".*")]
+
+
+def test_who_waits_is_told_for_whom(root, frame, capfd):
+    published(root, frame)
+    path = root / "results" / ".bundled.lock"
+    with files.lock(path):
+        assert artifacts.verify("bundled", root) == [
+            "profile bundled is being published: verify again when that is done"
+        ]
+        with pytest.raises(InputError, match=f"process {os.getpid()} .* is at work here"), files.lock(path, wait=False):
+            pass
+        waiting = publisher(root)
+        waiting.stdin.write("\n")
+        waiting.stdin.flush()
+        assert f"waiting for process {os.getpid()}" in waiting.stderr.readline()
+    waiting.communicate(timeout=60)
+    assert waiting.returncode == 0 and artifacts.verify("bundled", root) == [] and not path.exists()
+
+
+def test_a_publish_killed_anywhere_leaves_the_old_or_the_new_and_is_mended(root, frame):
+    published(root, frame)
+    old = tree(root / "results")
+    out = run(root, frame.assign(value=0.25))
+    out.done()
+    ((_, calls, _),) = go(publisher(root))
+    new = tree(root / "results")
+    ends = set()
+    built = root / "build/bundled/manifest/05_stage2.jsonl"
+    for kill_at in np.random.default_rng(0).permutation(np.arange(1, int(calls) + 1))[:12]:
+        published(root, frame)
+        run(root, frame.assign(value=0.25)).done()
+        ((status, _, _),) = go(publisher(root, int(kill_at)))
+        assert status == -9
+        problems = artifacts.verify("bundled", root)
+        assert not problems or "`python -m micro_paper publish --profile bundled` mends it" in problems[0], problems
+        built.unlink()
+        with pytest.raises(MissingError, match="nothing was built"):  # mended before anything is checked
+            artifacts.publish("bundled", root)
+        assert artifacts.verify("bundled", root) == []
+        assert tree(root / "results") in (old, new) and not list((root / "figures").glob(".*"))
+        ends.add(tree(root / "results") == new)
+    assert ends == {False, True}
+
+
+def test_what_no_publication_placed_stays(root, frame):
+    published(root, frame)
+    (root / "results/bundled/mine/notes.txt").parent.mkdir()
+    (root / "results/bundled/mine/notes.txt").write_text("mine")
+    (root / "results/.bundled.swp").write_text("an editor's")
+    run(root, frame, number=3).done()
+    assert "results/bundled/table_02_accuracy.csv" not in artifacts.publish("bundled", root)
+    assert (root / "results/bundled/mine/notes.txt").read_text() == "mine"
+    assert (root / "results/.bundled.swp").exists() and not (root / "results/bundled/claims.csv").exists()
+    assert artifacts.verify("bundled", root) == [
+        "results/bundled/mine/notes.txt is not in the manifest: move it elsewhere"
+    ]
+
+
+def test_a_full_disk_leaves_the_old_publication(root, frame, monkeypatch):
+    published(root, frame)
+    old = tree(root / "results") | tree(root / "figures")
+    run(root, frame.assign(value=0.25)).done()
+    real = os.fsync
+
+    def full(handle):
+        real(handle)
+        if "README" in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*README.md"):
+        artifacts.publish("bundled", root)
+    assert tree(root / "results") | tree(root / "figures") == old and artifacts.verify("bundled", root) == []
+    assert not list((root / "results").glob(".*"))
 
 
 # Showing

@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from micro_paper import files
 from micro_paper.errors import InputError
 from micro_paper.workflow import carry, manifest, publishing
 from micro_paper.workflow.comparison import compare
@@ -18,7 +19,7 @@ def made(folder, table, hashes, parameters):
     """A build folder with one table and the manifest of its notebook."""
     (folder / "results").mkdir(parents=True)
     table.to_csv(folder / "results" / "table_02_x.csv", index=False)
-    sha = manifest.sha256((folder / "results" / "table_02_x.csv").read_bytes())
+    sha = files.sha256((folder / "results" / "table_02_x.csv").read_bytes())
     entry = {"file": "results/open/table_02_x.csv", "sha256": sha, "caption": "A table.", "columns": {}}
     line = {"notebook": NOTEBOOK, "profile": "open", "hashes": hashes, "parameters": parameters, "files": [entry]}
     manifest_file = folder / "manifest" / "05_stage2.jsonl"

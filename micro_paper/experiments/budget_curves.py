@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from micro_paper import metrics
+from micro_paper import digits, metrics
 from micro_paper.errors import InputError
 from micro_paper.experiments.runs import paired_runs
 from micro_paper.experiments.worlds import World
@@ -130,7 +130,7 @@ def table_9_display(table: pd.DataFrame) -> pd.DataFrame:
     """Return `table_9` as the paper shows it: a row a method and budget, mean +- std and the paper's mean a cell."""
     shown = table.assign(
         cell=[
-            "left out" if math.isnan(r.mean) else f"{r.mean:.3f} ± {r.std:.3f}" + _beside(r.paper)
+            "left out" if math.isnan(r.mean) else f"{digits.shown(r.mean)} ± {digits.shown(r.std)}" + _beside(r.paper)
             for r in table.itertuples()
         ]
     )

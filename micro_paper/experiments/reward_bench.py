@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from micro_paper import intervals, metrics
+from micro_paper import digits, intervals, metrics
 from micro_paper.data.criteria import SECTIONS
 from micro_paper.errors import InputError
 from micro_paper.experiments.bench_runs import Bench
@@ -217,7 +217,7 @@ def section_display(table: pd.DataFrame) -> pd.DataFrame:
         return table
     rows = []
     for method, part in table.groupby("method", sort=False):
-        cells = {r.section: f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in part.itertuples()}
+        cells = {r.section: digits.interval(r.value, r.low, r.high) for r in part.itertuples()}
         rows.append({"method": method, "source": "ours"} | cells)
         if part["paper"].notna().any():
             printed = {r.section: f"{r.paper:.3f}" for r in part.itertuples()}

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from micro_paper import digits
 from micro_paper.errors import InputError
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
@@ -95,8 +96,8 @@ def accuracy_display(scores: pd.DataFrame, by: str | None = None) -> pd.DataFram
     accuracy = scores[scores.metric == "accuracy"]
     wide = accuracy.pivot(index="method", columns="attribute", values="value").loc[list(dict.fromkeys(accuracy.method))]
     average = accuracy[accuracy.attribute == MACRO].set_index("method")
-    shown = wide.drop(columns=MACRO).map("{:.3f}".format)
-    shown[MACRO] = [f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in average.loc[wide.index].itertuples()]
+    shown = wide.drop(columns=MACRO).map(digits.shown)
+    shown[MACRO] = [digits.interval(r.value, r.low, r.high) for r in average.loc[wide.index].itertuples()]
     shown.insert(0, "supervision", average.loc[wide.index, "supervision"])
     return shown.reset_index().rename_axis(columns=None)
 

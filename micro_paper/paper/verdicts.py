@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from micro_paper.digits import steady
 from micro_paper.errors import InputError
 from micro_paper.intervals import Interval
 
@@ -24,10 +25,15 @@ def _all_parts(verdicts: Sequence[str]) -> str:
     return CANNOT_TELL if CANNOT_TELL in verdicts else HOLDS
 
 
+def _ends(interval: Interval) -> tuple[float, float]:
+    return steady(interval.low), steady(interval.high)  # no verdict hangs on a rounding error
+
+
 def _above_zero(interval: Interval) -> str:
-    if interval.low > 0:
+    low, high = _ends(interval)
+    if low > 0:
         return HOLDS
-    return DOES_NOT if interval.high < 0 else CANNOT_TELL
+    return DOES_NOT if high < 0 else CANNOT_TELL
 
 
 def judge_ordering(*differences: Interval) -> str:
@@ -39,9 +45,10 @@ def judge_equivalence(*differences: Interval, margin: float = 0.02) -> str:
     """Judge "a is close to b": holds if all of a - b lie in +-margin, does not if any is outside."""
 
     def one(interval: Interval) -> str:
-        if -margin <= interval.low and interval.high <= margin:
+        low, high = _ends(interval)
+        if -margin <= low and high <= margin:
             return HOLDS
-        return DOES_NOT if interval.low > margin or interval.high < -margin else CANNOT_TELL
+        return DOES_NOT if low > margin or high < -margin else CANNOT_TELL
 
     return _all_parts([one(interval) for interval in differences])
 
@@ -64,7 +71,7 @@ def judge_trend(*slopes: Interval, expected: str | Sequence[str] = "up", flat: f
             raise InputError(f"expected must be up, down or flat, got {direction!r}")
         rising = slope if direction == "up" else replace(slope, low=-slope.high, high=-slope.low)
         verdict = _above_zero(rising)
-        is_flat = -flat <= slope.low and slope.high <= flat
+        is_flat = judge_equivalence(slope, margin=flat) == HOLDS
         return DOES_NOT if verdict == CANNOT_TELL and is_flat else verdict
 
     return _all_parts([one(*step) for step in zip(slopes, directions, strict=True)])
@@ -74,4 +81,5 @@ def judge_value(printed: float, interval: Interval, *, comparable: bool, widen: 
     """Judge a printed value by our widened interval; cannot tell without the paper's backbone and data."""
     if not comparable:
         return CANNOT_TELL
-    return HOLDS if interval.low - widen <= printed <= interval.high + widen else DOES_NOT
+    low, high = _ends(interval)
+    return HOLDS if steady(low - widen) <= printed <= steady(high + widen) else DOES_NOT

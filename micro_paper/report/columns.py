@@ -17,8 +17,8 @@ def glossary() -> tuple[tuple[str, str, str], ...]:
 
     Tables are patterns of number and slug, separated by blanks; "*" stands for any rest, alone for all tables.
     """
-    text = (files("micro_paper.report") / "columns.csv").read_text(encoding="utf-8")
-    return tuple((line["tables"], line["column"], line["meaning"]) for line in csv.DictReader(text.splitlines()))
+    with (files("micro_paper.report") / "columns.csv").open(encoding="utf-8", newline="") as file:
+        return tuple((line["tables"], line["column"], line["meaning"]) for line in csv.DictReader(file))
 
 
 def meanings(table: str, columns: Iterable[str]) -> dict[str, str]:

@@ -1,22 +1,28 @@
-"""Frames and figures as bytes that depend on their content only."""
+"""Frames and figures as bytes that depend on their content only, and that say it plainly whatever the names are."""
 
 from __future__ import annotations
 
+import csv as comma
 import io
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from micro_paper.digits import is_float, steady, written
 from micro_paper.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLACES = 4  # decimals of a stored probability
+TINY = ("chance",)  # columns whose numbers may be as small as they say
+PLAIN = (str, bool, int, float, np.bool_, np.integer, np.floating, PurePath, pd.Timestamp)
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # some of them end a line
 
 Keys = str | Sequence[str]
 Formats = Mapping[str, str | Callable[[Any], str]]
@@ -30,24 +36,37 @@ TEX = {
 } | {char: "\\" + char for char in "&%$#_{}"}
 
 
-def _is_float(value: Any) -> bool:
-    return isinstance(value, float | np.floating)
-
-
 def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (_is_float(value) and math.isnan(value))
+    return value is None or value is pd.NA or value is pd.NaT or (is_float(value) and value != value)
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """Return the frame as CSV: floats at 6 significant digits, missing cells empty, Unix line ends."""
+    """Return the frame as CSV: floats at 6 significant digits, missing cells empty, Unix line ends.
 
-    def plain(value: Any) -> Any:
+    A text with any line end in it is quoted, so that it reads back as it was.
+
+    Raises:
+        InputError: two columns have one name, or a cell is neither a number, a text nor missing.
+    """
+    if double := frame.columns[frame.columns.duplicated()].tolist():
+        raise InputError(f"column {double[0]!r} is there twice: give one another name")
+
+    def plain(name: Any, row: int, value: Any) -> str:
         if _missing(value):
             return ""
-        return format(float(value) + 0.0, ".6g") if _is_float(value) else value  # + 0.0 turns -0 into 0
+        if not isinstance(value, PLAIN):
+            raise InputError(f"column {name}, row {row}: a cell holds a number or a text, got {value!r:.80}")
+        return written(value, tiny=name in TINY) if is_float(value) else str(value)
 
-    cells = frame.astype(object).map(plain) if len(frame) else frame
-    return cells.to_csv(index=False, lineterminator="\n").encode()
+    columns = [[plain(name, row, value) for row, value in enumerate(frame[name], start=1)] for name in frame.columns]
+    lines: list[str] = []
+    # of line ends, only the writer's own are quoted by every Python: written as \r\n, put right behind
+    writer = comma.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
+    writer.writerows([list(map(str, frame.columns)), *zip(*columns, strict=True)])
+    try:
+        return "".join(line.removesuffix("\r\n") + "\n" for line in lines).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{error.object[max(0, error.start - 40) : error.end]!r} ends in half a character") from None
 
 
 def display_frame(
@@ -59,7 +78,10 @@ def display_frame(
     """Return the frame of strings that is shown: `display`, or `frame` pivoted, or `frame` itself.
 
     Floats get three decimals unless `formats` says otherwise for their column (before the pivot); missing
-    cells are "".
+    cells are "". A pivot's column that would take the name of another is called `KEY=NAME`.
+
+    Raises:
+        InputError: a format does not fit its column, or the pivot has two values for a cell.
     """
     if pivot is not None and display is not None:
         raise InputError("give pivot or display, not both")
@@ -71,8 +93,13 @@ def display_frame(
     def text(name: str, value: Any) -> str:
         if _missing(value):
             return ""
-        how = formats.get(name, ".3f" if _is_float(value) else "")
-        return how(value) if callable(how) else format(value, how) if how else str(value)
+        how = formats.get(name, ".3f" if is_float(value) else "")
+        if is_float(value):
+            value = steady(value, tiny=name in TINY)
+        try:
+            return how(value) if callable(how) else format(value, how) if how else str(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"formats of column {name}: {how!r} does not fit {value!r:.80}: {error}") from None
 
     strings = pd.DataFrame({name: [text(name, value) for value in shown[name]] for name in shown.columns}, dtype=object)
     return strings if pivot is None else _pivoted(strings, *pivot)
@@ -86,12 +113,17 @@ def _pivoted(strings: pd.DataFrame, index: Keys, columns: Keys, value: str) -> p
     if double.any():
         first = strings.loc[double.idxmax(), [*rows, *heads]].to_dict()
         raise InputError(f"pivot has two values for {first}: add a column to index or columns")
-    lines: dict[tuple, dict[str, str]] = {}
+    names: dict[tuple, str] = {}  # of each column
+    lines: dict[tuple, dict[tuple, str]] = {}
     for record in strings.to_dict("records"):
-        line = lines.setdefault(tuple(record[k] for k in rows), {k: record[k] for k in rows})
-        line[", ".join(record[k] for k in heads)] = record[value]
-    names = list(dict.fromkeys([*rows, *(name for line in lines.values() for name in line)]))
-    return pd.DataFrame([{name: line.get(name, "") for name in names} for line in lines.values()], columns=names)
+        head = tuple(record[k] for k in heads)
+        lines.setdefault(tuple(record[k] for k in rows), {})[head] = record[value]
+        if head not in names:
+            taken = {*rows, *names.values()}
+            clear = ", ".join(f"{k}={v}" for k, v in zip(heads, head, strict=True))
+            names[head] = next((n for n in (", ".join(head), clear) if n not in taken), f"{clear} ({len(names)})")
+    cells = [[*key, *(line.get(head, "") for head in names)] for key, line in lines.items()]
+    return pd.DataFrame(cells, columns=[*rows, *names.values()], dtype=object)
 
 
 def _numeric(shown: pd.DataFrame) -> list[bool]:
@@ -106,7 +138,7 @@ def markdown(shown: pd.DataFrame) -> str:
         return "| " + " | ".join(cells) + " |"
 
     def clean(value: str) -> str:
-        return str(value).replace("|", "\\|").replace("\n", " ")
+        return CONTROL.sub(" ", str(value)).replace("|", "\\|")
 
     rule = ["---:" if right else "---" for right in _numeric(shown)]
     rows = [line([clean(v) for v in row]) for row in shown.itertuples(index=False, name=None)]
@@ -119,7 +151,7 @@ def read_markdown(table: str) -> pd.DataFrame:
     def cells(line: str) -> list[str]:
         return [cell.replace("\\|", "|") for cell in line[2:-2].split(" | ")]
 
-    head, _, *rows = table.splitlines()
+    head, _, *rows = table.removesuffix("\n").split("\n")
     return pd.DataFrame([cells(row) for row in rows], columns=cells(head), dtype=object)
 
 
@@ -127,10 +159,11 @@ def latex(shown: pd.DataFrame, caption: str, label: str) -> str:
     """Return a frame of strings as a LaTeX table; it needs the package booktabs."""
 
     def clean(value: Any) -> str:
-        return "".join(TEX.get(char, char) for char in str(value).replace("\n", " ")).replace("±", r"$\pm$")
+        return "".join(TEX.get(char, char) for char in CONTROL.sub(" ", str(value))).replace("±", r"$\pm$")
 
     def line(cells: Sequence[Any]) -> str:
-        return " & ".join(map(clean, cells)) + r" \\"
+        text = " & ".join(map(clean, cells)) + r" \\"
+        return "{}" + text if text.lstrip().startswith(("[", "*")) else text  # else options of what stands before it
 
     align = "".join("r" if right else "l" for right in _numeric(shown))
     rows = [line(row) for row in shown.itertuples(index=False, name=None)]

@@ -14,11 +14,13 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from micro_paper.digits import is_float, written
 from micro_paper.errors import InputError
 
 COLUMN, TEXT = 3.3, 6.8  # widths in inches of one column and of the page's text
@@ -114,13 +116,25 @@ def use_style() -> Iterator[None]:
         yield
 
 
+def _as_written(value: Any) -> Any:
+    """Return a frame or an array with its floats as tables hold them, so that both say the same; others as they are."""
+    if isinstance(value, pd.DataFrame):
+        frame = value.copy()
+        for name in value.select_dtypes("floating"):
+            frame[name] = value[name].map(_as_written)
+        return frame
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return np.array([_as_written(cell) for cell in value.ravel()]).reshape(value.shape)
+    return float(written(value)) if is_float(value) else value
+
+
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Make a function draw in the style of the paper."""
+    """Make a function draw in the style of the paper, numbers as tables hold them."""
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with use_style():
-            return draw(*args, **kwargs)
+            return draw(*map(_as_written, args), **{name: _as_written(value) for name, value in kwargs.items()})
 
     return inside
 

@@ -123,9 +123,9 @@ class Artifacts:
             display: a ready frame for the formatted form, in place of `pivot`.
 
         Raises:
-            InputError: a column has no meaning, or the pivot's cells are not unique.
+            InputError: a column has no meaning, a cell is neither number nor text, or the pivot's cells are not unique.
         """
-        name = stem("table", number, slug)
+        name = self._stem("table", number, slug)
         columns = meanings(name.removeprefix("table_"), frame.columns)
         shown = formatting.display_frame(frame, formats, pivot, display)
         text = f"{caption}\n\n{formatting.markdown(shown)}"
@@ -140,12 +140,14 @@ class Artifacts:
             InputError: a column has no meaning in `report.columns`.
         """
         stem("table", 0, name)
+        if name.startswith("table_"):
+            raise InputError(f"name must not begin with table_, got {name!r}: write it by `table`")
         columns = meanings(name, frame.columns)
         self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
 
     def figure(self, figure: Figure, number: int | str, slug: str, caption: str) -> Figure:
         """Write `figure_NN_slug` as PNG and PDF, same bytes for the same figure; return it, still open."""
-        name = stem("figure", number, slug)
+        name = self._stem("figure", number, slug)
         for ending, content in formatting.pictures(figure).items():
             self._write(f"figures/{name}.{ending}", content, caption, {})
         return figure
@@ -212,6 +214,12 @@ class Artifacts:
         write_atomic(self._final, self._line(list(self._entries.values())))
         self._partial.unlink(missing_ok=True)
         self._earlier = set(self._entries)
+
+    @staticmethod
+    def _stem(kind: str, number: int | str, slug: str) -> str:
+        if slug == "not_applicable":
+            raise InputError(f"slug {slug} names a page that says why there is no {kind}: choose another")
+        return stem(kind, number, slug)
 
     def _built(self, file: str) -> Path:
         """Return where a published file lies before it is published."""

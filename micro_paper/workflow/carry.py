@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from micro_paper.errors import InputError
-from micro_paper.files import write_atomic
 from micro_paper.paths import project_root
 from micro_paper.workflow import manifest, publishing
 from micro_paper.workflow.comparison import Comparison, compare
@@ -46,10 +45,14 @@ def carry(profile: str, before: Path, after: Path | None = None, root: Path | No
     Raises:
         InputError: the profile is not published, no notebook is shown, or a table differs; nothing is changed then.
     """
+    manifest.check_profile(profile)
     root = Path(root) if root else project_root()
-    after = after or root / "build" / profile
-    path = root / "results" / profile / "manifest.jsonl"
-    lines = manifest.read_lines(path)
+    with publishing.turn(profile, root):
+        return _carry(profile, before, after or root / "build" / profile, root)
+
+
+def _carry(profile: str, before: Path, after: Path, root: Path) -> Carried:
+    lines = manifest.read_lines(root / "results" / profile / "manifest.jsonl")
     if not lines:
         raise InputError(f"profile {profile} is not published: there is nothing to carry over")
     old, new = _lines(before), _lines(after)
@@ -80,9 +83,11 @@ def carry(profile: str, before: Path, after: Path | None = None, root: Path | No
         raise InputError(f"profile {profile} cannot be carried over: {'; '.join(found.problems)}")
     if not done and left:
         raise InputError(f"neither build shows {', '.join(left)}: make them by the published and by the present code")
-    write_atomic(path, manifest.to_lines(lines))
-    for kind in publishing.KINDS:
-        write_atomic(root / kind / profile / "README.md", publishing.readme(kind, profile, lines).encode())
+    listed = [entry["file"] for entry in manifest.files_of(lines)]
+    if lost := [file for file in listed if not (root / file).is_file()]:
+        raise InputError(f"{lost[0]} is missing: restore it, or publish profile {profile} again")
+    contents = {file: (root / file).read_bytes() for file in listed}
+    publishing.exchange(root, profile, contents | publishing.pages(profile, lines))
     return Carried(done, left, found)
 
 

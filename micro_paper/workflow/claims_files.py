@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def read_committed(profile: str, root: Path | None = None) -> pd.DataFrame:
     path = (root or project_root()) / "results" / profile / "claims.csv"
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"profile {profile}: claims.csv cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"profile {profile}: claims.csv cannot be read: {error}; publish it again") from None
     if absent := [c for c in ("id", *JUDGED.values()) if c not in table]:
         raise InputError(f"profile {profile}: claims.csv has no column {', '.join(absent)}")
     known, ids = paper_values.claims()["id"].tolist(), table["id"].tolist()
@@ -59,7 +60,7 @@ def verify(profile: str, root: Path | None = None) -> list[str]:
     try:
         committed = read_committed(profile, root)
         again = judge(gather(profile, root), profile)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         named = str(error) if str(error).startswith("profile ") else f"profile {profile}: {error}"
         return [named]
     return [
@@ -75,12 +76,12 @@ def verify_published(root: Path | None = None) -> tuple[list[str], bool]:
     """Verify the claims of every published profile; return a line each and whether all is well."""
     root = root or project_root()
     lines, good = [], True
-    for folder in sorted(path for path in (root / "results").glob("*") if path.is_dir()):
-        problems = verify(folder.name, root)
+    for profile in manifest.published_profiles(root):
+        problems = verify(profile, root)
         good = good and not problems
         lines += [f"[wrong] {problem}" for problem in problems]
-        if not problems and (folder / "claims.csv").is_file():
-            lines.append(f"[ok] results/{folder.name}/claims.csv follows from its evidence")
+        if not problems and (root / "results" / profile / "claims.csv").is_file():
+            lines.append(f"[ok] results/{profile}/claims.csv follows from its evidence")
     return lines, good
 
 
@@ -149,8 +150,8 @@ def read_evidence(path: Path) -> pd.DataFrame:
     texts = {name: str for name in ("claim", "method", "dataset", "part", "kind")}
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"printed": [""]})
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path.name} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} cannot be read: {error}; run its notebook again") from None
     if list(table.columns) != list(evidence.COLUMNS):
         raise InputError(f"{path.name} must have the columns {', '.join(evidence.COLUMNS)}")
     rules = paper_values.claims().set_index("id")["rule"]
@@ -200,4 +201,4 @@ def _built_entries(profile: str, root: Path) -> list[dict]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and bool(np.isfinite(value))
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max

@@ -38,7 +38,7 @@ def compare(before: Path, after: Path, names: Iterable[str] | None = None) -> Co
         names: files to compare; None = those of either folder.
 
     Raises:
-        InputError: a folder has no tables.
+        InputError: a folder has no tables, or one cannot be read.
     """
     found = Comparison()
     tables = {
@@ -57,9 +57,12 @@ def compare(before: Path, after: Path, names: Iterable[str] | None = None) -> Co
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path).astype(str)
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path).astype(str)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}; restore it, or make it again") from None
 
 
 def _compare_tables(name: str, before: pd.DataFrame, after: pd.DataFrame, found: Comparison) -> None:
@@ -71,7 +74,7 @@ def _compare_tables(name: str, before: pd.DataFrame, after: pd.DataFrame, found:
     before, after = _matched(before, after[list(before.columns)])
     for column in before.columns:
         old, new = (pd.to_numeric(frame[column], errors="coerce") for frame in (before, after))
-        numbers = (old.notna() & new.notna()).to_numpy()
+        numbers = np.isfinite(old.to_numpy(float)) & np.isfinite(new.to_numpy(float))
         texts = ~numbers & (before[column] != after[column]).to_numpy()
         if texts.any():
             row = int(texts.argmax())

@@ -38,16 +38,15 @@ def verify(root: Path | None = None) -> tuple[list[str], bool]:
     Reads committed files only: no backbone, no data, seconds.
     """
     root = root or project_root()
-    from micro_paper.workflow import publishing
+    from micro_paper.workflow import manifest, publishing
 
     lines, good = [], True
-    folders = [path for path in sorted((root / "results").glob("*")) if path.is_dir()]
-    for folder in folders:
-        problems = publishing.verify(folder.name, root)
+    for profile in manifest.published_profiles(root):
+        problems = publishing.verify(profile, root)
         good = good and not problems
         lines += [f"[wrong] {problem}" for problem in problems]
         if not problems:
-            lines.append(f"[ok] results/{folder.name} and figures/{folder.name} match their manifest")
+            lines.append(f"[ok] results/{profile} and figures/{profile} match their manifest")
     return lines or ["nothing is published yet: `make reproduce` makes it"], good
 
 

@@ -12,26 +12,62 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from micro_paper import files
 from micro_paper.errors import InputError, MissingError, suggest
-from micro_paper.files import sha256
 
 PREDICTIONS_LIMIT = 10_000_000  # bytes a profile; the repository keeps its predictions small
 PLACE = ("device",)  # parameters that say where a notebook runs, not what it makes
 
 
+_LINE = {"notebook": str, "profile": str, "hashes": dict, "parameters": dict, "files": list}
+_HASHES = {"notebook": str, "code": str}
+_FILE = {"file": str, "sha256": str, "caption": str, "columns": dict}
+_PLACE = re.compile(r"(results|figures)/[a-z][a-z0-9_-]*/[a-z0-9][a-z0-9_-]{0,150}\.[a-z]{1,9}")
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a manifest, one a notebook; an absent file has none.
 
+    A manifest that ends in `.partial.jsonl`, of a run that is not done, may name files of an earlier run and no more.
+
     Raises:
-        InputError: a line names no notebook or no files.
-        ValueError: a line is no JSON.
+        InputError: the file cannot be read, or a line is not as `to_lines` writes it; the message names both.
     """
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    if any("notebook" not in line or "files" not in line for line in lines):
-        raise InputError(f"{path} has a line without notebook or files: delete it and run its notebook again")
+    lines: list[dict[str, Any]] = []
+    try:
+        for text in filter(str.strip, path.read_bytes().decode().split("\n")):
+            line = files.read_json(text)
+            _check(line, partial=path.name.endswith(".partial.jsonl"))
+            lines.append(line)
+    except (OSError, ValueError, RecursionError) as error:
+        where = f"{path}, line {len(lines) + 1}"
+        raise InputError(f"{where}: {error}; restore the file, or delete it and make it again") from None
     return lines
+
+
+def _check(line: Any, *, partial: bool) -> None:
+    """Refuse a line that lacks what the rest of the package takes for granted."""
+    _typed("it", line, _LINE)
+    _typed("hashes", line["hashes"], _HASHES)
+    if not re.fullmatch(r"notebooks/[A-Za-z0-9_-]{1,150}\.ipynb", line["notebook"]):
+        raise InputError(f"{line['notebook']!r:.80} is no place of a notebook")
+    if not isinstance(line.get("carried", []), list):
+        raise InputError("carried is no list")
+    for entry in line["files"]:
+        _typed("one of its files", entry, {"file": str} if partial and set(entry) == {"file"} else _FILE)
+        if not _PLACE.fullmatch(entry["file"]) or entry["file"].split("/")[1] != line["profile"]:
+            raise InputError(f"{entry['file']!r:.80} is no place of a file of profile {line['profile']!r:.80}")
+    to_lines([line])  # refuses half a character
+
+
+def _typed(what: str, value: Any, kinds: Mapping[str, type]) -> None:
+    if not isinstance(value, dict):
+        raise InputError(f"{what} is no object")
+    for name, kind in kinds.items():
+        if not isinstance(value.get(name), kind):
+            raise InputError(f"{what} has no {name}" if name not in value else f"{name} is no {kind.__name__}")
 
 
 def files_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -40,23 +76,44 @@ def files_of(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def to_lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return a manifest, sorted by notebook and in each by file."""
+    """Return a manifest, sorted by notebook and in each by file.
+
+    Raises:
+        InputError: a text in it holds half a character, which no file can hold.
+    """
     ordered = sorted(lines, key=lambda line: line["notebook"])
     ordered = [{**line, "files": sorted(line["files"], key=lambda entry: entry["file"])} for line in ordered]
-    return "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in ordered).encode()
+    text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in ordered)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        part = text[max(0, error.start - 40) : error.end]
+        raise InputError(f"a manifest cannot hold {part!r}: it ends in half a character, remove it") from None
 
 
 def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a manifest says of a notebook's parameters: all but those of PLACE.
+    """Return what a manifest says of a notebook's parameters: all but those of PLACE; tuples become lists.
 
     Raises:
-        InputError: they cannot be written as JSON.
+        InputError: one cannot be written as JSON and read back; the message names it.
     """
-    kept = {name: value for name, value in parameters.items() if name not in PLACE}
-    try:
-        return json.loads(json.dumps(kept, sort_keys=True, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"parameters must be plain numbers, strings, lists and None: {error}") from error
+    kept = {}
+    for name, value in parameters.items():
+        if name in PLACE:
+            continue
+        try:
+            kept[name] = files.read_json(json.dumps(value, allow_nan=False))
+            json.dumps(value, ensure_ascii=False).encode()
+            if _no_text_key(value):
+                raise TypeError("a key is no text")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"parameters must be plain numbers, texts, lists and None; {name}: {error}") from None
+    return kept
+
+
+def _no_text_key(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return isinstance(value, Mapping) and not all(isinstance(k, str) for k in value) or any(map(_no_text_key, inner))
 
 
 def notebook_path(root: Path, notebook: str) -> Path:
@@ -73,6 +130,12 @@ def notebook_path(root: Path, notebook: str) -> Path:
     return path
 
 
+def published_profiles(root: Path) -> list[str]:
+    """Return the profiles in `results/`, those too of which a killed publication left drafts alone."""
+    found = (re.fullmatch(r"([^.]+)|\.([a-z][a-z0-9_-]*)\.(new|old)-.*", p.name) for p in (root / "results").glob("*/"))
+    return sorted({match[1] or match[2] for match in found if match})
+
+
 def notebook_hash(path: Path) -> str:
     """Return a hash of the code cells' source; outputs, prose and injected parameters do not count."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -81,12 +144,12 @@ def notebook_hash(path: Path) -> str:
         for cell in cells
         if cell["cell_type"] == "code" and "injected-parameters" not in cell.get("metadata", {}).get("tags", [])
     ]
-    return sha256(json.dumps(sources).encode())
+    return files.sha256(json.dumps(sources).encode())
 
 
 def json_hash(value: Any) -> str:
     """Return a hash of a JSON value that does not depend on the order of keys."""
-    return sha256(json.dumps(value, sort_keys=True).encode())
+    return files.sha256(json.dumps(value, sort_keys=True).encode())
 
 
 def check_profile(profile: str) -> None:
@@ -99,10 +162,11 @@ def stem(kind: str, number: int | str, slug: str) -> str:
     """Return the file name without ending, as `table_02_slug`.
 
     Raises:
-        InputError: the number is not 0-99 (or two digits and a letter), or the slug is not in lower case.
+        InputError: the number is not 0-99 (or two digits and a letter), or the slug is not in lower case, so that no
+            two names differ by case alone.
     """
     text = f"{number:02d}" if isinstance(number, int) and not isinstance(number, bool) else str(number)
-    if not re.fullmatch(r"\d\d[a-z]?", text):
+    if not re.fullmatch(r"[0-9]{2}[a-z]?", text):
         raise InputError(f'number must be 0 to 99 or like "02b", got {number!r}')
     if not re.fullmatch(r"[a-z0-9]+([_-][a-z0-9]+)*", slug):
         raise InputError(f"slug must be lower-case words joined by _ or -, got {slug!r}")

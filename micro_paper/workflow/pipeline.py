@@ -12,13 +12,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from micro_paper.data.named import WORLD_PARAMETERS, named_worlds
 from micro_paper.errors import InputError
 from micro_paper.features.settings import DEEPER_PARAMETERS, FEATURE_PARAMETERS
-from micro_paper.files import write_atomic
+from micro_paper.files import lock, write_atomic
 from micro_paper.paths import project_root
 from micro_paper.workflow.notebooks import read_notebook
 from micro_paper.workflow.parameters import Value, check_names, read_parameters, read_profile
@@ -128,16 +128,20 @@ def extract(
 
 
 def publish(profile: str, root: Path | None = None) -> list[str]:
-    """Publish a finished profile, note it in `build/PROFILE/published` and return the files."""
+    """Publish a finished profile, note it in `build/PROFILE/published` and return the files.
+
+    Waits for a run of the same profile, unless it is that run which publishes.
+    """
     root = root or project_root()
     read_profile(profile, root)
     from micro_paper.workflow import publishing
 
-    manifests = root / "build" / profile / "manifest"
-    started = [p.stem for p in notebook_files(root) if list(manifests.glob(f"{p.stem}.*jsonl"))]
-    files = publishing.publish(profile, root=root, notebooks=started or None)
-    write_atomic(_marker(profile, root), f"{_published_hash(profile, root)}\n".encode())
-    return files
+    with _lock(profile, root, wait=True):
+        manifests = root / "build" / profile / "manifest"
+        started = [p.stem for p in notebook_files(root) if list(manifests.glob(f"{p.stem}.*jsonl"))]
+        published = publishing.publish(profile, root=root, notebooks=started or None)
+        write_atomic(_marker(profile, root), f"{_published_hash(profile, root)}\n".encode())
+    return published
 
 
 def reproduce(
@@ -163,12 +167,12 @@ def reproduce(
     profiles = [profile] if profile else default_profiles(root)
     wanted = {name: check_settings(name, overrides, root) for name in profiles}
     for name in profiles:
-        with _lock(name, root):
+        with _lock(name, root) as inside:
             _drop_outdated(name, wanted[name], root)
             command = [sys.executable, "-m", "snakemake", "--cores", str(jobs)]
             command += ["--rerun-incomplete", "--nolock", "--quiet", "host", "reason", *options]
             command += ["--config", f"profile={name}", *(f"{key}={text}" for key, text in overrides)]
-            status = subprocess.run(command, cwd=root, check=False).returncode
+            status = subprocess.run(command, cwd=root, env=os.environ | inside, check=False).returncode
         if status:
             return status
     return 0
@@ -201,17 +205,9 @@ def _published_hash(profile: str, root: Path) -> str:
 
 
 @contextmanager
-def _lock(profile: str, root: Path) -> Iterator[None]:
-    import fcntl
-
-    path = root / "build" / profile / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"profile {profile} is being made by another run: wait for it, or stop it") from None
-        yield
-    finally:
-        os.close(handle)
+def _lock(profile: str, root: Path, *, wait: bool = False) -> Iterator[dict[str, str]]:
+    """Keep other processes from making or publishing the profile, but for children that get the variables given."""
+    path = (root / "build" / profile / ".lock").resolve()
+    inside = {"MICRO_PAPER_INSIDE": str(path)}
+    with nullcontext() if inside.items() <= os.environ.items() else lock(path, wait=wait):
+        yield inside

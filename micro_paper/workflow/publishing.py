@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def readme(kind: str, profile: str, lines: Iterable[dict[str, Any]]) -> str:
 def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | None = None) -> list[str]:
     """Replace `results/PROFILE` and `figures/PROFILE` by what was built; return the published files.
 
-    Everything is checked and copied before the first folder is exchanged, so a crash publishes nothing.
+    Whatever a killed publication left is mended first. Everything is checked and copied before the first folder is
+    exchanged, so a crash publishes nothing. A file that no publication placed there stays.
 
     Args:
         notebooks: those that the profile consists of; None takes every one that was started.
@@ -89,90 +91,180 @@ def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | N
     Raises:
         MissingError: nothing was built, or a notebook did not finish.
         InputError: two notebooks wrote one file, a file was changed since, or the profile is smoke.
+        OSError: a folder cannot be written; the published one is as it was.
     """
+    manifest.check_profile(profile)
     if profile == "smoke":
         raise InputError("profile smoke is not published: its numbers test the code, they are no result")
     root = Path(root) if root else project_root()
-    lines = _lines(root, profile, notebooks)
-    contents: dict[str, bytes] = {}
-    for entry in manifest.files_of(lines):
-        kind, _, name = entry["file"].split("/")
-        path = root / "build" / profile / kind / name
-        if not path.is_file():
-            raise InputError(f"{path.relative_to(root)} is gone: run {entry['notebook']} again")
-        contents[entry["file"]] = path.read_bytes()
-        if files.sha256(contents[entry["file"]]) != entry["sha256"]:
-            raise InputError(f"{path.relative_to(root)} was changed after it was made: run {entry['notebook']} again")
-    size = sum(len(content) for file, content in contents.items() if file.endswith(".parquet"))
-    if size > manifest.PREDICTIONS_LIMIT:
-        raise InputError(f"predictions of profile {profile} take {size / 1e6:.1f} MB: write headline rows only")
-    contents[f"results/{profile}/manifest.jsonl"] = manifest.to_lines(lines)
-    for kind in KINDS:
-        contents[f"{kind}/{profile}/README.md"] = readme(kind, profile, lines).encode()
-    _exchange(root, profile, contents)
+    with turn(profile, root):
+        lines = _lines(root, profile, notebooks)
+        contents: dict[str, bytes] = {}
+        for entry in manifest.files_of(lines):
+            kind, _, name = entry["file"].split("/")
+            path = root / "build" / profile / kind / name
+            if not path.is_file():
+                raise InputError(f"{path} is gone: run {entry['notebook']} again")
+            contents[entry["file"]] = path.read_bytes()
+            if files.sha256(contents[entry["file"]]) != entry["sha256"]:
+                raise InputError(f"{path} was changed after it was made: run {entry['notebook']} again")
+        size = sum(len(content) for file, content in contents.items() if file.endswith(".parquet"))
+        if size > manifest.PREDICTIONS_LIMIT:
+            raise InputError(f"predictions of profile {profile} take {size / 1e6:.1f} MB: write headline rows only")
+        contents |= pages(profile, lines)
+        exchange(root, profile, contents)
     return sorted(contents)
 
 
-def _exchange(root: Path, profile: str, contents: dict[str, bytes]) -> None:
-    """Write the new folders beside the old ones, then rename; undo the renames where one fails."""
-    old = {kind: root / kind / f".{profile}.old" for kind in KINDS}
-    new = {kind: root / kind / f".{profile}.new" for kind in KINDS}
-    place = {kind: root / kind / profile for kind in KINDS}
-    for kind in KINDS:  # what an earlier crash left
-        if old[kind].exists() and not place[kind].exists():
-            os.replace(old[kind], place[kind])
-        shutil.rmtree(old[kind], ignore_errors=True)
-        shutil.rmtree(new[kind], ignore_errors=True)
+def pages(profile: str, lines: Iterable[dict[str, Any]]) -> dict[str, bytes]:
+    """Return what a publication holds beside its notebooks' files, {path from the root: content}."""
+    lines = list(lines)
+    texts = {f"{kind}/{profile}/README.md": readme(kind, profile, lines).encode() for kind in KINDS}
+    return {f"results/{profile}/manifest.jsonl": manifest.to_lines(lines)} | texts
+
+
+@contextmanager
+def turn(profile: str, root: Path) -> Iterator[None]:
+    """Wait until no other process publishes the profile, mend what a killed one left, and keep others out."""
+    with files.lock(_lock(profile, root)):
+        _mend(profile, root)
+        yield
+
+
+def exchange(root: Path, profile: str, contents: Mapping[str, bytes]) -> None:
+    """Put new folders in place of the published ones, in one's `turn`; the old ones are back where that fails.
+
+    A note that the new folders are complete stands from the first rename to the last: a killed exchange is ended by
+    the next turn, one that was killed before leaves the old folders.
+
+    Args:
+        contents: {path from the root: content} of every file.
+    """
+    tag = f"{os.getpid()}-{os.urandom(3).hex()}"
+    new, old, place = (_places(root, profile, ending) for ending in (f".new-{tag}", f".old-{tag}", ""))
+    strangers = _strangers(profile, root)
     exchanged: list[str] = []
     try:
         for file, content in contents.items():
             kind, _, name = file.split("/")
             files.write_atomic(new[kind] / name, content)
         for kind in KINDS:
-            if place[kind].exists():
-                os.replace(place[kind], old[kind])
-            os.replace(new[kind], place[kind])
-            exchanged.append(kind)
-    except BaseException:
+            new[kind].mkdir(parents=True, exist_ok=True)
+            for name in strangers[kind]:
+                if not (new[kind] / name).exists():
+                    (new[kind] / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(place[kind] / name, new[kind] / name, follow_symlinks=False)
+        files.write_atomic(_note(profile, root), tag.encode())
         for kind in KINDS:
-            if kind in exchanged:
-                shutil.rmtree(place[kind])
-            if old[kind].exists():
-                os.replace(old[kind], place[kind])
+            exchanged.append(kind)
+            _rename(place[kind], old[kind])
+            os.replace(new[kind], place[kind])
+    except BaseException:
+        for kind in exchanged:
+            if old[kind].exists() or not new[kind].exists():
+                _rename(place[kind], new[kind])
+                _rename(old[kind], place[kind])
+        _note(profile, root).unlink(missing_ok=True)
+        for kind in KINDS:
             shutil.rmtree(new[kind], ignore_errors=True)
         raise
+    _note(profile, root).unlink()
     for kind in KINDS:
         shutil.rmtree(old[kind], ignore_errors=True)
+
+
+def _places(root: Path, profile: str, ending: str) -> dict[str, Path]:
+    return {kind: root / kind / (f".{profile}{ending}" if ending else profile) for kind in KINDS}
+
+
+def _lock(profile: str, root: Path) -> Path:
+    return root / "results" / f".{profile}.lock"
+
+
+def _note(profile: str, root: Path) -> Path:
+    return root / "results" / f".{profile}.exchange"
+
+
+def _rename(source: Path, target: Path) -> None:
+    if source.exists():
+        os.replace(source, target)
+
+
+def _left(profile: str, root: Path) -> list[Path]:
+    """Return what publications of the profile that were killed left behind."""
+    beside = (f".{profile}.new-*", f".{profile}.old-*", f".{profile}.exchange", f"..{profile}.exchange-*{files.DRAFT}")
+    found = [path for kind in KINDS for pattern in beside for path in (root / kind).glob(pattern)]
+    return sorted(found + [path for kind in KINDS for path in (root / kind / profile).rglob(f".*{files.DRAFT}")])
+
+
+def _mend(profile: str, root: Path) -> None:
+    """End an exchange that was killed between its renames, and remove what killed publications left."""
+    note = _note(profile, root)
+    if note.is_file():
+        tag = note.read_text(errors="replace")
+        new, old, place = (_places(root, profile, ending) for ending in (f".new-{tag}", f".old-{tag}", ""))
+        for kind in KINDS:
+            if new[kind].exists():
+                _rename(place[kind], old[kind])
+                os.replace(new[kind], place[kind])
+        note.unlink()
+    for path in _left(profile, root):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _strangers(profile: str, root: Path) -> dict[str, list[Path]]:
+    """Return which files of the published folders no publication placed there, {kind: paths in the folder}."""
+    try:
+        lines = manifest.read_lines(root / "results" / profile / "manifest.jsonl")
+    except InputError:
+        lines = []
+    own = {entry["file"] for entry in manifest.files_of(lines)} | pages(profile, []).keys()
+    found: dict[str, list[Path]] = {}
+    for kind in KINDS:
+        folder = root / kind / profile
+        inside = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file())
+        found[kind] = [p.relative_to(folder) for p in inside if p.relative_to(root).as_posix() not in own]
+    return found
 
 
 def verify(profile: str, root: Path | None = None) -> list[str]:
     """Return what is wrong with the committed files of a profile, one sentence each; none if all is well."""
     root = Path(root) if root else project_root()
+    if files.locked(_lock(profile, root)):
+        return [f"profile {profile} is being published: verify again when that is done"]
+    if left := [*_left(profile, root), *filter(Path.exists, [_lock(profile, root)])]:
+        names = ", ".join(path.relative_to(root).as_posix() for path in left)
+        return [f"a killed publication left {names}: `python -m micro_paper publish --profile {profile}` mends it"]
     path = root / "results" / profile / "manifest.jsonl"
     if not path.is_file():
         return [f"results/{profile}/manifest.jsonl is missing: run {_command(profile)}"]
     try:
         lines = manifest.read_lines(path)
         listed = {entry["file"]: entry["sha256"] for entry in manifest.files_of(lines)}
-        pages = {f"{kind}/{profile}/README.md": readme(kind, profile, lines) for kind in KINDS}
-    except (ValueError, KeyError, TypeError) as error:
+        expected = pages(profile, lines)
+    except InputError as error:
         return [f"results/{profile}/manifest.jsonl cannot be read: {error}"]
+    hashes = listed | {file: files.sha256(content) for file, content in expected.items()}
+    why = dict.fromkeys(listed, "differs from its manifest line") | dict.fromkeys(
+        expected, "does not follow from the manifest"
+    )
+    why[f"results/{profile}/manifest.jsonl"] = "was edited by hand"
     problems = []
-    if path.read_bytes() != manifest.to_lines(lines):
-        problems.append(f"results/{profile}/manifest.jsonl was edited by hand")
-    for file, expected in sorted(listed.items()):
-        if not (root / file).is_file():
+    for file, sha256 in sorted(hashes.items()):
+        try:
+            if files.file_sha256(root / file) != sha256:
+                problems.append(f"{file} {why[file]}")
+        except FileNotFoundError:
             problems.append(f"{file} is missing")
-        elif files.sha256((root / file).read_bytes()) != expected:
-            problems.append(f"{file} differs from its manifest line")
-    for file, text in pages.items():
-        if not (root / file).is_file() or (root / file).read_bytes() != text.encode():
-            problems.append(f"{file} does not follow from the manifest")
-    known = {*listed, *pages, f"results/{profile}/manifest.jsonl"}
+        except OSError as error:
+            problems.append(f"{file} cannot be read: {error.strerror}")
     for kind in KINDS:
         for path in sorted((root / kind / profile).rglob("*")):
-            if path.is_file() and path.relative_to(root).as_posix() not in known:
-                problems.append(f"{path.relative_to(root).as_posix()} is not in the manifest")
+            if path.is_file() and path.relative_to(root).as_posix() not in hashes:
+                problems.append(f"{path.relative_to(root).as_posix()} is not in the manifest: move it elsewhere")
     return problems
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from micro_paper.claims.judge import VERDICTS
+from micro_paper.digits import interval
 from micro_paper.errors import InputError
 from micro_paper.files import write_atomic
 from micro_paper.paper import values as paper_values
@@ -16,6 +17,8 @@ from micro_paper.workflow import claims_files, ledger
 
 TABLE = "table_02c_beside_paper.csv"
 NOTHING = "No profile is published yet: `make reproduce PROFILE=open` makes one."
+TEXTS = ("dataset", "method", "supervision", "verdict")
+NUMBERS = ("ours", "low", "high", "micro_minus_row", "minus_low", "minus_high")
 # Rows of the first table of a data set; the others stand folded below it.
 FIRST = (
     "micro_plus",
@@ -49,7 +52,7 @@ ORIGIN = {"bundled": "constructed", "open": "people"}  # who judged
 def front_block(root: Path | None = None) -> str:
     """Return the README's answer as Markdown: one table over the data sets of every profile, and what it says."""
     root = root or project_root()
-    tables = {p.parent.name: pd.read_csv(p) for p in sorted((root / "results").glob(f"*/{TABLE}"))}
+    tables = {p.parent.name: _beside(p) for p in sorted((root / "results").glob(f"*/{TABLE}"))}
     if not tables:
         return NOTHING
     rows = pd.concat([t.assign(profile=name) for name, t in tables.items()], ignore_index=True)
@@ -91,9 +94,9 @@ def results_block(root: Path | None = None) -> str:
     """Return the results of every published profile as Markdown: accuracy, paired difference and verdict a row."""
     root = root or project_root()
     parts = []
-    for path in sorted((root / "results").glob(f"*/{TABLE}")):
+    for path in sorted((root / "results").glob(f"[!.]*/{TABLE}")):
         profile = path.parent.name
-        frame = pd.read_csv(path)
+        frame = _beside(path)
         for dataset, rows in frame.groupby("dataset", sort=False):
             micro = rows[rows.method == "micro"].iloc[0]
             others = rows[rows.method != "micro"]
@@ -101,7 +104,7 @@ def results_block(root: Path | None = None) -> str:
             said = ", ".join(f"{counts.get(v, 0)} {v}" for v in ("holds", "does not", "cannot tell"))
             first = others.method.isin(FIRST)
             parts += [
-                f"**{profile}, {dataset}**: `micro` {_interval(micro.ours, micro.low, micro.high)}. "
+                f"**{profile}, {dataset}**: `micro` {interval(micro.ours, micro.low, micro.high)}. "
                 f'"MiCRo exceeds this row": {said}.',
                 _rows(others[first]),
             ]
@@ -110,26 +113,33 @@ def results_block(root: Path | None = None) -> str:
     return "\n\n".join(parts) or NOTHING
 
 
+def _beside(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str)).astype(dict.fromkeys(NUMBERS, float))
+        if absent := set(TEXTS) - set(frame):
+            raise ValueError(f"it has no column {min(absent)}")
+        if lacking := set(frame.dataset) - set(frame.dataset[frame.method == "micro"]):
+            raise ValueError(f"data set {min(lacking, key=str)} has no row micro")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: {error}; restore it, or publish profile {path.parent.name} again") from None
+    return frame
+
+
 def _rows(rows: pd.DataFrame) -> str:
     lines = ["| row | accuracy | micro less row | verdict | sees |", "|---|---|---|---|---|"]
     for row in rows.itertuples():
         lines.append(
-            f"| `{row.method}` | {_interval(row.ours, row.low, row.high)} "
-            f"| {_interval(row.micro_minus_row, row.minus_low, row.minus_high, sign=True)} "
+            f"| `{row.method}` | {interval(row.ours, row.low, row.high)} "
+            f"| {interval(row.micro_minus_row, row.minus_low, row.minus_high, '+.3f')} "
             f"| {row.verdict} | {row.supervision} |"
         )
     return "\n".join(lines)
 
 
-def _interval(value: float, low: float, high: float, sign: bool = False) -> str:
-    form = "{:+.3f}" if sign else "{:.3f}"
-    return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
-
-
 def claims_block(root: Path | None = None) -> str:
     """Return how many of the paper's claims hold in each published profile, and the verdict on each, as Markdown."""
     root = root or project_root()
-    folders = sorted(path.parent.name for path in (root / "results").glob("*/claims.csv"))
+    folders = sorted(path.parent.name for path in (root / "results").glob("[!.]*/claims.csv"))
     if not folders:
         return "No profile has judged the claims yet: `make reproduce PROFILE=open` does."
     judged = {profile: claims_files.read_committed(profile, root) for profile in folders}
