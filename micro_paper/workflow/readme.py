@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from micro_paper.claims.judge import VERDICTS
-from micro_paper.digits import interval
+from micro_paper.digits import interval, shown
 from micro_paper.errors import InputError
 from micro_paper.files import write_atomic
 from micro_paper.paper import values as paper_values
@@ -61,7 +61,7 @@ def front_block(root: Path | None = None) -> str:
     for method, name in FRONT.items():
         part = rows[rows.method == method]
         if len(part) == len(heads):
-            parts.append(f"| {name} | {' | '.join(_interval(r.ours, r.low, r.high) for r in part.itertuples())} |")
+            parts.append(f"| {name} | {' | '.join(interval(r.ours, r.low, r.high) for r in part.itertuples())} |")
     said = [
         ("MiCRo exceeds one Bradley-Terry reward", "single", "holds"),
         ("It exceeds a mixture with fixed weights", "static_learned", "holds"),
@@ -86,7 +86,7 @@ def front_block(root: Path | None = None) -> str:
 def _count(rows: pd.DataFrame, verdict: str) -> str:
     found = rows[rows.verdict == verdict]
     sign = 1 if verdict == "holds" else -1
-    gains = "; ".join(f"{r.dataset} {sign * r.micro_minus_row:+.3f}" for r in found.itertuples())
+    gains = "; ".join(f"{r.dataset} {shown(sign * r.micro_minus_row, '+.3f')}" for r in found.itertuples())
     return f"on {len(found)} of {len(rows)} data sets" + (f" ({gains})" if gains else "")
 
 
