@@ -193,6 +193,23 @@ def test_a_revision_is_resolved_once_and_reused(tmp_path: Path, monkeypatch: pyt
     registry._build.cache_clear()  # as in another process
     data.load("rpr")
     assert asked == ["microsoft/rpr"] and {r for *_, r in loaded} == {"a" * 40}
-    lock = json.loads((tmp_path / "cache" / "hub-revisions.json").read_text())
-    assert lock == {"microsoft/rpr": "a" * 40}
+    locks = {f.name: f.read_text() for f in (tmp_path / "cache" / "hub-revisions").iterdir()}
+    assert locks == {"microsoft--rpr": "a" * 40}
     registry._build.cache_clear()
+
+
+def test_two_first_downloads_take_one_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    lock = tmp_path / "cache" / "hub-revisions" / "a--b"
+
+    def meanwhile(self: object, repository: str, timeout: float) -> SimpleNamespace:
+        lock.parent.mkdir(parents=True)
+        lock.write_text("c" * 40)  # the other download was quicker
+        return SimpleNamespace(sha="d" * 40)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", meanwhile)
+    assert hub.resolve_revision("a/b") == "c" * 40 and list(lock.parent.iterdir()) == [lock]
+    lock.write_text("main")
+    with pytest.raises(InputError, match="no commit"):
+        hub.resolve_revision("a/b")

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from whole import load_all
 
 from micro_paper import data
 from micro_paper.errors import InputError, MissingError
@@ -37,7 +36,7 @@ def write(folder: Path, *rows: object) -> str:
 
 
 def everything(name: str) -> list[dict]:
-    return load_all(name).to_list()
+    return data.load_whole(name).to_list()
 
 
 def test_rated_rows_compare_every_two_responses(tmp_path: Path) -> None:
@@ -98,9 +97,9 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
     assert len(everything(f"jsonl:{tmp_path / 'own.jsonl'}")) == 2
 
 
-def test_one_attribute_cannot_be_unanimous(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="two attributes"):
-        data.load(write(tmp_path, judged()), drop_unanimous=True)
+def test_one_attribute_leaves_nothing_out_as_unanimous(tmp_path: Path) -> None:
+    name = write(tmp_path, *(rated(r, f"Q{k}", {"good": n}) for k in range(5) for n, r in enumerate((A, B))))
+    assert len(data.load(name)) == len(data.load(name, drop_unanimous=True)) == 3
 
 
 def test_identical_texts_make_no_pair(tmp_path: Path) -> None:
@@ -148,7 +147,7 @@ def test_a_bad_row_is_named_by_its_number(tmp_path: Path, what: str) -> None:
     with pytest.raises(InputError) as error:
         data.load(write(tmp_path, *rows))
     message = str(error.value)
-    assert message.startswith(f"row {number}: ") and what in message and "\n" not in message
+    assert f"own.jsonl row {number}: " in message and what in message and "\n" not in message
 
 
 def test_an_attribute_on_which_all_pairs_tie_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Open data: counts against the raw files, converters on both shapes, hashes, and honest errors without data."""
 
-import gzip
 import itertools
 import json
 import re
@@ -270,9 +269,3 @@ def test_a_converted_file_is_used_where_the_mirror_has_it(tmp_path: Path, monkey
     with pytest.raises(MissingError, match="MICRO_PAPER_DATA"):
         (tmp_path / "mirror" / "x" / "converted.csv").unlink()
         sources.fetch("x/converted.csv")
-
-
-def test_gzipped_rows_are_read(tmp_path: Path) -> None:
-    with gzip.open(tmp_path / "x.jsonl.gz", "wt") as stream:
-        stream.write('{"a": 1}\n\n{"a": 2}\n')
-    assert sources.read_jsonl(tmp_path / "x.jsonl.gz") == [{"a": 1}, {"a": 2}]
