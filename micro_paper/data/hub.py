@@ -142,10 +142,12 @@ def rows(
         raise InputError(f"{name} ({split}): no rows: give a whole copy")
     columns = HUB[name].columns
     if missing := [c for c in columns if c not in found[0]]:
-        raise InputError(f"{name} ({split}): no column {missing[0]!r}, found {', '.join(found[0])}: is this {name}?")
+        raise InputError(
+            f"{name} ({split}): no column {missing[0]!r}, found {', '.join(map(repr, found[0]))}: is this {name}?"
+        )
     usable = []
     for row in found:
-        if unlike := next((c for c, fits in columns.items() if not fits(row.get(c))), None):
+        if unlike := next((c for c, fits in columns.items() if c not in row or not fits(row[c])), None):
             skipped[f"no usable {unlike}"] += 1
         else:
             usable.append(row)

@@ -72,15 +72,15 @@ def read(path: str) -> tuple[str, Built]:
         if kind == "rated":
             return kind, _rated(rows, source, sentences)
         built = from_rows((_binary if kind == "binary" else _criteria)(rows, sentences), source)
-    except _RowError as error:
+    except _Refused as error:
         raise InputError(f"{file} {error}") from error
     if built.frame.empty:
         raise InputError(f"{file}: every row compares a text with itself: give two different responses a row")
     return kind, built
 
 
-class _RowError(InputError):
-    """A row that cannot be used; the message begins with its number."""
+class _Refused(InputError):
+    """A row or an attribute that cannot be used; the message begins with it."""
 
 
 def _rows(numbered: list[tuple[int, Row]]) -> tuple[str, list[tuple[int, Row]]]:
@@ -94,7 +94,7 @@ def _rows(numbered: list[tuple[int, Row]]) -> tuple[str, list[tuple[int, Row]]]:
 
 
 def _fail(number: int, what: str, fix: str) -> NoReturn:
-    raise _RowError(f"row {number}: {what}: {fix}")
+    raise _Refused(f"row {number}: {what}: {fix}")
 
 
 def _plain(number: int, row: Row) -> Row:
@@ -274,7 +274,7 @@ def _rated(rows: list[tuple[int, Row]], source: str, sentences: dict[str, str]) 
     found = set(built.frame["attribute"])
     for name in attributes:
         if name not in found:
-            raise InputError(
+            raise _Refused(
                 f"attribute {name!r}: every pair ties or is unrated: rate two responses of one prompt differently,"
                 " or remove the attribute"
             )
