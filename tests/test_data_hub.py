@@ -1,5 +1,6 @@
 """The hub's data sets on small files of ours in their schemas; the hub itself is never asked."""
 
+import gzip
 import json
 import shutil
 from collections import Counter
@@ -141,6 +142,120 @@ def test_the_hubs_copies_of_the_open_sets(tmp_path: Path, monkeypatch: pytest.Mo
     assert data.skipped("hh_rlhf_human_test")["unreadable dialogues"] == 1
 
 
+def copy_of(folder: Path, **splits: list[dict]) -> str:
+    folder.mkdir()
+    for split, rows in splits.items():
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return str(folder)
+
+
+def helpsteer(prompt: object, response: object = "r", good: object = 1) -> dict:
+    return {"prompt": prompt, "response": response, **dict.fromkeys(data.CRITERIA["helpsteer2"], good)}
+
+
+def turns(*contents: object) -> list[dict]:
+    return [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(contents)]
+
+
+def bench(**change: object) -> dict:
+    return {"prompt": "q", "chosen": "a", "rejected": "b", "subset": "hep-go", **change}
+
+
+def criteria(**change: object) -> dict:
+    sides = {"criteria_x": "x", "criteria_y": "y", "category_x": "humor", "category_y": "humor"}
+    return {"prompt": "q", "response_a": "a", "response_b": "b", **sides, **change}
+
+
+def safe(**change: object) -> dict:
+    sides = {"better_response_id": 0, "safer_response_id": 1}
+    return {"prompt": "q", "response_0": "a", "response_1": "b", **sides, **change}
+
+
+NOTHING_ASKED = "hi\n<extra_id_1>Assistant\nhello\n<extra_id_1>User\n \n<extra_id_1>Assistant\nwell"
+LEFT_OUT = {
+    "helpsteer2": {
+        "prompt does not end with the user's message": [helpsteer(NOTHING_ASKED), helpsteer(NOTHING_ASKED, "s")],
+        "roles do not alternate": [helpsteer("\n<extra_id_1>Assistant\nhello\n<extra_id_1>User\nhi")],
+        "prompt is empty": [helpsteer(" ")],
+        "no usable prompt": [helpsteer(None)],
+        "no usable response": [helpsteer("q", None), helpsteer("q", 3)],
+        "no usable verbosity": [{**helpsteer("q"), "verbosity": v} for v in (None, float("nan"), "2", True)],
+    },
+    "rpr": {
+        "context is empty": [criteria(criteria_x="")],
+        "no usable criteria_y": [criteria(criteria_y=None)],
+        "prompt holds half of a surrogate pair": 2 * [criteria(prompt="\ud800", category_y="")],
+    },
+    "preference_700k": {
+        "no usable chosen": [{"chosen": c, "rejected": turns("q", "b")} for c in (None, turns("q", None), ["q", "a"])],
+        "roles do not alternate": [{s: [turns(0, "hi")[1], *turns("q", s)] for s in ("chosen", "rejected")}],
+        "prompt has other roles": [
+            {s: [{"role": "tool", "content": "t"}, *turns("q", s)] for s in ("chosen", "rejected")}
+        ],
+        "prompt is empty": [{s: turns("", s) for s in ("chosen", "rejected")}],
+    },
+    "pku_saferlhf": {
+        "no usable safer_response_id": [safe(safer_response_id=None)],
+        "no better_response_id": [safe(better_response_id=-1)],
+    },
+    "reward_bench": {
+        "prompt is empty": [bench(prompt=""), bench(prompt="\n")],
+        "attribute is empty": [bench(subset="")],
+        "no usable rejected": [bench(rejected=None)],
+        "rejected holds half of a surrogate pair": [bench(rejected="\udfff")],
+    },
+}
+GOOD = {
+    "helpsteer2": [helpsteer("p"), helpsteer("p", "s", 2)],
+    "rpr": [criteria(prompt="p")],
+    "preference_700k": [{s: turns("p", s) for s in ("chosen", "rejected")}],
+    "pku_saferlhf": [safe(prompt="p")],
+    "reward_bench": [bench(prompt="p", chosen="")],  # an empty answer was judged too
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_rows_that_no_backbone_can_read_are_left_out_and_counted(tmp_path: Path, name: str) -> None:
+    bad = [row for rows in LEFT_OUT[name].values() for row in rows]
+    splits = {split: GOOD[name] for split in hub.HUB[name].splits}
+    path = copy_of(tmp_path / "copy", **{**splits, next(iter(splits)): [GOOD[name][0], *bad, *GOOD[name][1:]]})
+    clean = data.load_whole(name, path=copy_of(tmp_path / "clean", **splits))
+    found = data.load_whole(name, path=path)
+    counted = data.skipped(name, path=path)
+    assert {kind: counted[kind] for kind in LEFT_OUT[name]} == {k: len(rows) for k, rows in LEFT_OUT[name].items()}
+    assert set(clean["pair_id"]) <= set(found["pair_id"]) and set(found["chosen"]) == set(clean["chosen"])
+
+
+def test_local_copies_are_read_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (FIXTURES / "reward_bench" / "filtered.jsonl").read_text()
+    whole = data.load_whole("reward_bench").to_list()
+    as_list = json.dumps([json.loads(line) for line in rows.splitlines()])
+    for suffix, content in {
+        "jsonl": b"\xef\xbb\xbf" + rows.encode(),
+        "jsonl.gz": gzip.compress(rows.encode()),
+        "json": rows.encode(),
+        "json.gz": gzip.compress(as_list.encode()),
+    }.items():
+        (tmp_path / f"filtered.{suffix}").write_bytes(content)
+        assert data.load_whole("reward_bench", path=str(tmp_path / f"filtered.{suffix}")).to_list() == whole
+    (tmp_path / "filtered.json").write_text(f"[{as_list}]")
+    with pytest.raises(InputError, match=r"filtered\.json row 1: not an object"):
+        data.load("reward_bench", path=tmp_path / "filtered.json")
+    (tmp_path / "mirror" / "reward_bench").mkdir(parents=True)
+    monkeypatch.setenv("MICRO_PAPER_DATA", str(tmp_path / "mirror"))
+    with pytest.raises(InputError, match="reward_bench has no file of reward_bench"):  # no step to the hub
+        data.load("reward_bench")
+    (tmp_path / "mirror" / "reward_bench" / "data").symlink_to(FIXTURES / "reward_bench")
+    assert data.load_whole("reward_bench").to_list() == whole
+    (tmp_path / "mirror" / "reward_bench" / "data").unlink()
+    (tmp_path / "mirror" / "reward_bench").rmdir()
+    (tmp_path / "mirror" / "reward_bench").symlink_to(tmp_path / "gone")
+    with pytest.raises(MissingError, match="reward_bench does not exist"):
+        data.load("reward_bench")
+    monkeypatch.setenv("HOME", str(FIXTURES))
+    assert data.load_whole("reward_bench", path="~/reward_bench").to_list() == whole
+
+
 def test_parquet_and_path_are_read_like_json_lines(tmp_path: Path) -> None:
     import pandas as pd
 
@@ -167,6 +282,9 @@ def test_wrong_copies_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match=r"bad\.parquet cannot be read"):
         data.load("rpr", path=str(tmp_path / "bad.parquet"))
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(InputError, match=r"rpr \(train\): no rows"):
+        data.load("rpr", path=str(tmp_path / "empty.jsonl"))
     with pytest.raises(InputError, match="max_rows"):
         data.load("rpr", max_rows=0)
 
@@ -193,6 +311,23 @@ def test_a_revision_is_resolved_once_and_reused(tmp_path: Path, monkeypatch: pyt
     registry._build.cache_clear()  # as in another process
     data.load("rpr")
     assert asked == ["microsoft/rpr"] and {r for *_, r in loaded} == {"a" * 40}
-    lock = json.loads((tmp_path / "cache" / "hub-revisions.json").read_text())
-    assert lock == {"microsoft/rpr": "a" * 40}
+    locks = {f.name: f.read_text() for f in (tmp_path / "cache" / "hub-revisions").iterdir()}
+    assert locks == {"microsoft--rpr": "a" * 40}
     registry._build.cache_clear()
+
+
+def test_two_first_downloads_take_one_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    lock = tmp_path / "cache" / "hub-revisions" / "a--b"
+
+    def meanwhile(self: object, repository: str, timeout: float) -> SimpleNamespace:
+        lock.parent.mkdir(parents=True)
+        lock.write_text("c" * 40)  # the other download was quicker
+        return SimpleNamespace(sha="d" * 40)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", meanwhile)
+    assert hub.resolve_revision("a/b") == "c" * 40 and list(lock.parent.iterdir()) == [lock]
+    lock.write_text("main")
+    with pytest.raises(InputError, match="no commit"):
+        hub.resolve_revision("a/b")

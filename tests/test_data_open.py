@@ -1,6 +1,5 @@
 """Open data: counts against the raw files, converters on both shapes, hashes, and honest errors without data."""
 
-import gzip
 import itertools
 import json
 import re
@@ -132,6 +131,29 @@ def test_both_shapes_of_a_source_give_the_same_pairs(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "read"),
+    [
+        ("Sure.\n\nHuman: thanks", "No.\n\nHuman: oh", False),
+        ("Sure.", "No.\n\nHuman: oh", False),
+        ("\n\nHuman: well?", "No.", False),
+        ("Sure.\n\nHumans are kind.", "No: Human: oh", True),
+    ],
+)
+def test_a_dialogue_that_goes_on_behind_a_reply_is_not_read(chosen: str, rejected: str, read: bool) -> None:
+    start = "\n\nHuman: hi\n\nAssistant: "
+    whole = opened.hh_row({"chosen": start + chosen, "rejected": start + rejected}, "helpful")
+    staged = opened.hh_row({"prompt": "Human: hi", "chosen": chosen, "rejected": rejected}, "helpful")
+    assert whole == staged and (whole is not None) == read
+
+
+def test_a_hub_copy_of_summeval_without_a_rating_a_summary_is_refused(tmp_path: Path) -> None:
+    (row,) = [json.loads(line) for line in (FIXTURES / "summeval_hub" / "test.jsonl").open()][:1]
+    for change in ({"fluency": row["fluency"][1:]}, {"fluency": [None] * len(row["fluency"])}):
+        with pytest.raises(InputError, match="summeval: row 2 "):
+            opened.summeval_table([row, {**row, **change}])
+
+
 def test_an_assistant_that_speaks_twice_gives_one_reply() -> None:
     row = opened.hh_row({"prompt": "Human: A\n\nAssistant: B", "chosen": "C", "rejected": "D"}, "harmless")
     assert row["prompt"] == [{"role": "user", "content": "A"}] and (row["chosen"], row["rejected"]) == (
@@ -196,6 +218,13 @@ def test_a_changed_mirror_file_is_refused_with_both_hashes(tmp_path: Path, monke
     monkeypatch.setenv("MICRO_PAPER_DATA", str(tmp_path))
     expected = sources.downloads().registry["summeval/summaries.jsonl"].removeprefix("sha256:")
     with pytest.raises(InputError, match=f"summaries.jsonl has sha256 [0-9a-f]{{64}}, expected {expected}"):
+        data.load("summeval")
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(sources, "file_sha256", refuse)
+    with pytest.raises(InputError, match=r"summaries\.jsonl cannot be read \(Permission denied\)"):
         data.load("summeval")
 
 
@@ -270,9 +299,3 @@ def test_a_converted_file_is_used_where_the_mirror_has_it(tmp_path: Path, monkey
     with pytest.raises(MissingError, match="MICRO_PAPER_DATA"):
         (tmp_path / "mirror" / "x" / "converted.csv").unlink()
         sources.fetch("x/converted.csv")
-
-
-def test_gzipped_rows_are_read(tmp_path: Path) -> None:
-    with gzip.open(tmp_path / "x.jsonl.gz", "wt") as stream:
-        stream.write('{"a": 1}\n\n{"a": 2}\n')
-    assert sources.read_jsonl(tmp_path / "x.jsonl.gz") == [{"a": 1}, {"a": 2}]

@@ -10,7 +10,8 @@ import pandas as pd
 
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.data.frames import Built, from_rows
-from micro_paper.data.sources import fetch, public, read_json, read_jsonl
+from micro_paper.data.lines import read_json, read_jsonl
+from micro_paper.data.sources import fetch, public
 from micro_paper.errors import InputError
 
 LLMBAR = {

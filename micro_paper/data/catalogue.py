@@ -17,7 +17,7 @@ from micro_paper.data.corpus.ratings import ATTRIBUTES
 from micro_paper.data.corpus.text import DIMENSIONS
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.data.frames import Built, from_ratings
-from micro_paper.data.sources import read_jsonl
+from micro_paper.data.lines import read_jsonl
 
 
 @dataclass(frozen=True)

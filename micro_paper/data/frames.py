@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from micro_paper.data.criteria import criterion
+from micro_paper.data.faults import row_fault, text_fault
 from micro_paper.data.pairs import attribute_pairs, digest, prompt_key
 
 COLUMNS = ("pair_id", "prompt_id", "prompt", "chosen", "rejected", "attribute", "context", "source")
@@ -40,14 +42,19 @@ class Built:
 def from_rows(rows: Iterable[dict[str, Any]], source: str, skipped: dict[str, int] | None = None) -> Built:
     """Build labelled pairs from rows with prompt, chosen, rejected, attribute, context and any further columns.
 
-    Identical texts make no pair and are counted; `prompt_id` defaults to a hash of the prompt.
+    Rows of text with a fault (`faults.row_fault`) and identical texts make no pair and are counted; `prompt_id`
+    defaults to a hash of the prompt.
     """
-    counted = dict(skipped or {})
+    counted = Counter(skipped or {})
     kept, seen = [], {}
     for row in rows:
-        if row["chosen"] == row["rejected"] and "features" not in row:
-            counted["identical texts"] = counted.get("identical texts", 0) + 1
-            continue
+        if "features" not in row:
+            fault = row_fault(row, ("chosen", "rejected"), empty=True) or text_fault("attribute", row["attribute"])
+            if row["context"] is not None:
+                fault = fault or text_fault("context", row["context"])
+            if fault or row["chosen"] == row["rejected"]:
+                counted[fault.kind if fault else "identical texts"] += 1
+                continue
         prompt_id = str(row.get("prompt_id") or prompt_key(row["prompt"]))
         texts = sorted((row["chosen"], row["rejected"]))
         comparison = row.get("comparison_id") or digest(prompt_id, str(row.get("user_id", "")), *texts)
@@ -66,7 +73,7 @@ def from_rows(rows: Iterable[dict[str, Any]], source: str, skipped: dict[str, in
         )
     frame = _ordered(pd.DataFrame(kept, columns=None if kept else [*COLUMNS, *INTERNAL]))
     frame.attrs["attributes"] = list(dict.fromkeys(frame["attribute"]))
-    return Built(frame, counted)
+    return Built(frame, dict(counted))
 
 
 def from_ratings(
@@ -76,7 +83,15 @@ def from_ratings(
     skipped: dict[str, int] | None = None,
     attributes: list[str] | None = None,
 ) -> Built:
-    """Build labelled pairs from a wide rating table; `official` may be one of its columns."""
+    """Build labelled pairs from a wide rating table; `official` may be one of its columns.
+
+    Rows with a fault (`faults.row_fault`) are left out and counted.
+    """
+    texts = zip(wide["prompt"], wide["response"], strict=True)
+    faults = [row_fault({"prompt": p, "response": r}, ("response",), empty=True) for p, r in texts]
+    counted = Counter(skipped or {})
+    counted.update(fault.kind for fault in faults if fault)
+    wide = wide[[fault is None for fault in faults]].reset_index(drop=True)
     official = wide["official"] if "official" in wide else pd.Series("", index=wide.index)
     table = wide.drop(columns="official", errors="ignore")
     pairs = attribute_pairs(table, attributes)
@@ -86,7 +101,7 @@ def from_ratings(
     pairs["source"] = source
     pairs["official"] = pairs["prompt_id"].map(where).astype(object)
     pairs["use"] = ""
-    return Built(_ordered(pairs), dict(skipped or {}), ratings=table)
+    return Built(_ordered(pairs), dict(counted), ratings=table)
 
 
 def duplicate_conflicts(wide: pd.DataFrame, attributes: list[str]) -> int:

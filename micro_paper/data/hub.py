@@ -1,15 +1,17 @@
 """Data sets on the Hugging Face hub: the paper's own five, and the hub's copies of two open ones.
 
-The revision of each repository is looked up at its first download and written to `hub-revisions.json` in the cache;
-later downloads use it. A local copy (`path=`, or a folder of the data set's name under MICRO_PAPER_DATA, of parquet or
-JSON lines with the split in the file names) is used in place of the hub.
+The revision of each repository is looked up at its first download and written to a file of its own in the cache's
+`hub-revisions/`; later downloads use it. A local copy (`path=`, or a folder of the data set's name under
+MICRO_PAPER_DATA, of parquet or JSON lines with the split in the file names) is used in place of the hub.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
+import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,50 +22,89 @@ import pandas as pd
 from micro_paper import paths
 from micro_paper.data.criteria import CRITERIA, PREFERENCE
 from micro_paper.data.frames import Built, Messages, duplicate_conflicts, from_ratings, from_rows, merge_turns
+from micro_paper.data.lines import absolute, below, read_json, read_jsonl, read_text
 from micro_paper.data.pairs import prompt_key
-from micro_paper.data.sources import read_jsonl
 from micro_paper.errors import InputError, MissingError
-from micro_paper.files import write_atomic
+from micro_paper.files import DRAFT, write_atomic
 
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json")
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz")
 Rows = list[dict[str, Any]]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _dialogue(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(m, dict) and _text(m.get("role")) and _text(m.get("content")) for m in value
+    )
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A hub repository and what its splits are to us: "" is cut by prompt, "test" is the official test split."""
+    """A hub repository and what its splits are to us: "" is cut by prompt, "test" is the official test split.
+
+    `columns` are those that are read, and what their values must be.
+    """
 
     repository: str
     splits: dict[str, str]
-    columns: tuple[str, ...]
+    columns: dict[str, Callable[[Any], bool]]
 
 
 HUB: dict[str, HubSource] = {
     "helpsteer2": HubSource(
         "nvidia/HelpSteer2",
         {"train": "", "validation": "test"},
-        ("prompt", "response", "helpfulness", "correctness", "coherence", "complexity", "verbosity"),
+        {"prompt": _text, "response": _text} | dict.fromkeys(CRITERIA["helpsteer2"], _number),
     ),
     "rpr": HubSource(
         "microsoft/rpr",
         {"train": "", "test": "test"},
-        ("prompt", "response_a", "response_b", "criteria_x", "criteria_y", "category_x", "category_y"),
+        dict.fromkeys(("prompt", "response_a", "response_b", "criteria_x", "criteria_y"), _text)
+        | {"category_x": _text_or_none, "category_y": _text_or_none},
     ),
-    "preference_700k": HubSource("hendrydong/preference_700K", {"train": ""}, ("chosen", "rejected")),
+    "preference_700k": HubSource(
+        "hendrydong/preference_700K", {"train": ""}, {"chosen": _dialogue, "rejected": _dialogue}
+    ),
     "pku_saferlhf": HubSource(
         "PKU-Alignment/PKU-SafeRLHF",
         {"train": "", "test": "test"},
-        ("prompt", "response_0", "response_1", "better_response_id", "safer_response_id"),
+        dict.fromkeys(("prompt", "response_0", "response_1"), _text)
+        | {"better_response_id": _number, "safer_response_id": _number},
     ),
-    "reward_bench": HubSource("allenai/reward-bench", {"filtered": "test"}, ("prompt", "chosen", "rejected", "subset")),
-    "summeval": HubSource("mteb/summeval", {"test": ""}, ("id", "text", "machine_summaries")),
-    "hh_rlhf_human_test": HubSource("Anthropic/hh-rlhf", {"test": ""}, ("chosen", "rejected")),
+    "reward_bench": HubSource(
+        "allenai/reward-bench",
+        {"filtered": "test"},
+        dict.fromkeys(("prompt", "chosen", "rejected", "subset"), _text),
+    ),
+    "summeval": HubSource(
+        "mteb/summeval",
+        {"test": ""},
+        {"id": _text, "text": _text}
+        | dict.fromkeys(("machine_summaries", "coherence", "consistency", "fluency", "relevance"), _list),
+    ),
+    "hh_rlhf_human_test": HubSource("Anthropic/hh-rlhf", {"test": ""}, {"chosen": _text, "rejected": _text}),
 }
 
 
 def rows(
     name: str,
     split: str,
+    skipped: Counter[str],
     path: str | None = None,
     data_dir: str | None = None,
     max_rows: int | None = None,
@@ -74,12 +115,13 @@ def rows(
     Args:
         name: our name, a key of HUB.
         split: the hub's split.
+        skipped: where rows are counted that are left out, because a column lacks a value or has one of another kind.
         path: a local file, or a folder of files with the split in their names.
         data_dir: a folder inside the repository.
         max_rows: read at most this many rows, drawn without replacement by `seed`, in file order.
 
     Raises:
-        InputError: a local copy lacks a column or a split. MissingError: no local copy and no hub.
+        InputError: a local copy has no rows, or lacks a column or a split. MissingError: no local copy and no hub.
     """
     from datasets import Dataset
 
@@ -94,26 +136,38 @@ def rows(
     if max_rows is not None and max_rows < total:
         keep = np.sort(np.random.default_rng(seed).choice(total, max_rows, replace=False))
     found = [loaded[i] for i in keep] if loaded is not None else table.select(keep).to_list()
-    missing = [c for c in HUB[name].columns if found and c not in found[0]]
-    if missing:
-        raise InputError(f"{name} ({split}): no column {missing[0]!r}, found {', '.join(found[0])}: is this {name}?")
-    return found
+    if not found:
+        if local == []:  # one file is one split
+            return []
+        raise InputError(f"{name} ({split}): no rows: give a whole copy")
+    columns = HUB[name].columns
+    if missing := [c for c in columns if c not in found[0]]:
+        raise InputError(
+            f"{name} ({split}): no column {missing[0]!r}, found {', '.join(map(repr, found[0]))}: is this {name}?"
+        )
+    usable = []
+    for row in found:
+        if unlike := next((c for c, fits in columns.items() if c not in row or not fits(row[c])), None):
+            skipped[f"no usable {unlike}"] += 1
+        else:
+            usable.append(row)
+    return usable
 
 
 def _local_files(name: str, split: str, path: str | None, data_dir: str | None) -> list[Path] | None:
     """Return the local files of one split, or None where there is no local copy at all."""
-    root = Path(path).expanduser() if path else None
+    root = absolute(path) if path else None
     if root is None and (mirror := paths.mirror()):
         root = mirror / name
-    if root is None or not root.exists():
-        if path:
-            raise MissingError(f"path {path!r} does not exist: give a file or folder with a copy of {name}")
+    if root is None or not os.path.exists(root):
+        if path or root and os.path.lexists(root):
+            raise MissingError(f"{path or root} does not exist: give a file or folder with a copy of {name}")
         return None
-    files = [root] if root.is_file() else sorted(f for f in root.rglob("*") if f.name.endswith(SUFFIXES))
+    files = [root] if root.is_file() else [f for f in below(root) if f.name.endswith(SUFFIXES)]
     if data_dir:
         files = [f for f in files if data_dir in f.parts]
-    if not files and not path:
-        return None
+    if not files:
+        raise InputError(f"{root} has no file of {name}: put parquet or JSON lines there, or remove the folder")
     known = {*HUB[name].splits, "train", "test", "validation"}
     words = {f: set(re.split(r"[^a-z]+", str(f.relative_to(root) if f != root else f.name).lower())) for f in files}
     chosen = [f for f in files if split in words[f]]
@@ -125,16 +179,19 @@ def _local_files(name: str, split: str, path: str | None, data_dir: str | None) 
 
 
 def _read(path: Path) -> Rows:
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as parquet
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as parquet
 
+        try:
             return parquet.read_table(path).to_pylist()
-        if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:  # pyarrow's errors are among them
+            raise InputError(f"{path} cannot be read ({type(error).__name__}): give parquet or JSON lines") from error
+    if ".json" not in path.suffixes or not read_text(path).lstrip().startswith("["):
         return read_jsonl(path)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({type(error).__name__}): give parquet or JSON lines") from error
+    found = read_json(path)
+    if odd := next((n for n, row in enumerate(found, start=1) if not isinstance(row, dict)), None):
+        raise InputError(f"{path} row {odd}: not an object: write a list of objects")
+    return found
 
 
 def _download(name: str, split: str, data_dir: str | None) -> Any:
@@ -144,6 +201,8 @@ def _download(name: str, split: str, data_dir: str | None) -> Any:
     try:
         revision = resolve_revision(source.repository)
         return datasets.load_dataset(source.repository, data_dir=data_dir, split=split, revision=revision)
+    except InputError:
+        raise
     except Exception as error:  # the hub's client raises many kinds; each means: not there
         raise MissingError(
             f"cannot read {source.repository} from the hub ({type(error).__name__}): allow network access, pass "
@@ -152,15 +211,29 @@ def _download(name: str, split: str, data_dir: str | None) -> Any:
 
 
 def resolve_revision(repository: str) -> str:
-    """Return the commit of a hub data set: the one written down at its first download, else today's, then written."""
+    """Return the commit of a hub data set: the one written down at its first download, else today's, then written.
+
+    Of two first downloads at once, both take what the first of them wrote.
+
+    Raises:
+        InputError: what is written down is no commit.
+    """
     from huggingface_hub import HfApi
 
-    lock = paths.cache_dir() / "hub-revisions.json"
-    known = json.loads(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
-    if repository not in known:
-        known[repository] = HfApi().dataset_info(repository, timeout=30).sha
-        write_atomic(lock, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
-    return known[repository]
+    lock = paths.cache_dir() / "hub-revisions" / repository.replace("/", "--")
+    if not lock.is_file():
+        draft = lock.with_name(f"{lock.name}.{uuid.uuid4().hex}{DRAFT}")
+        write_atomic(draft, HfApi().dataset_info(repository, timeout=30).sha.encode())
+        try:
+            os.link(draft, lock)
+        except OSError:  # the other download's is there, or the file system has no links
+            if not lock.is_file():
+                os.replace(draft, lock)
+        draft.unlink(missing_ok=True)
+    revision = read_text(lock).strip()
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise InputError(f"{lock} holds no commit: remove it, and today's is written there")
+    return revision
 
 
 def build(name: str, path: str | None = None, max_rows: int | None = None, seed: int = 0) -> Built:
@@ -173,7 +246,7 @@ def build(name: str, path: str | None = None, max_rows: int | None = None, seed:
     skipped: Counter[str] = Counter()
     found = []
     for split, official in HUB[name].splits.items():
-        converted = _CONVERTERS[name](rows(name, split, path, None, max_rows, seed), skipped)
+        converted = _CONVERTERS[name](rows(name, split, skipped, path, None, max_rows, seed), skipped)
         found += [{**row, "official": official, "prompt_id": prompt_key(row["prompt"])} for row in converted]
     tested = {row["prompt_id"] for row in found if row["official"]}
     kept = [row for row in found if row["official"] or row["prompt_id"] not in tested]

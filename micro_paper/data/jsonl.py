@@ -7,21 +7,27 @@ Two responses with two criteria (x: a wins, y: b wins):
 One judgement:
     {"prompt", "chosen", "rejected", "attribute"?, "context"?, "user_id"?}
 
-A prompt is text, or a list of chat messages {"role", "content"} that ends with the user's. Criterion sentences may
-stand in `criteria.json` beside the file ({attribute: sentence}); otherwise `criteria.TEMPLATE` makes them.
+A prompt is text, or a list of chat messages {"role", "content"} whose roles alternate and that ends with the user's. A
+reply is text, or a list that ends with the one message of the assistant: what stands before it is the prompt, and may
+be left out there. Ratings are compared within a prompt and a user. An attribute that a row does not rate makes no pair.
+Criterion sentences may stand in `criteria.json` beside the file ({attribute: sentence}); otherwise `criteria.TEMPLATE`
+makes them. How files are read, see `lines`.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import os
+import reprlib
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pandas as pd
 
 from micro_paper.data.criteria import PREFERENCE, criterion
+from micro_paper.data.faults import prompt_fault, text_fault
 from micro_paper.data.frames import Built, from_ratings, from_rows
+from micro_paper.data.lines import absolute, read_json, read_rows
 from micro_paper.data.pairs import KEYS, prompt_key
 from micro_paper.errors import InputError, MissingError, suggest
 
@@ -35,7 +41,10 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "criteria": ("prompt_id", "user_id", "category_x", "category_y"),
     "binary": ("prompt_id", "user_id", "attribute", "context"),
 }
+REPLIES = ("response", "response_a", "response_b", "chosen", "rejected")
 RESERVED = (*KEYS, "official")  # columns of the rating table
+LARGEST = 1e100  # differences and squares of ratings stay finite
+_SIDES = ("criteria_x", "criteria_y", "category_x", "category_y")
 Row = dict[str, Any]
 
 
@@ -46,53 +55,68 @@ def read(path: str) -> tuple[str, Built]:
         (kind, built): kind is "rated", "criteria" or "binary".
 
     Raises:
-        MissingError: no such file. InputError: a row that cannot be used; the message says `row N`, counted from 1,
-            and the fix.
+        MissingError: no such file. InputError: the file cannot be read, or a row cannot be used; the message says the
+            file, `row N`, counted from 1, and the fix.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise MissingError(f"no file {path!r}: give the path of a JSONL file, as in jsonl:folder/file.jsonl")
-    numbered = list(_objects(file))
+    file = absolute(path)
+    if not os.path.isfile(file):
+        what = "is a folder: name the file in it" if os.path.isdir(file) else "is no file: give the path of one"
+        raise MissingError(f"{path!r} {what}, as in jsonl:folder/file.jsonl")
+    numbered = list(read_rows(file))
     if not numbered:
-        raise InputError(f"{path}: no rows: write one JSON object a line")
-    kind = _shape(*numbered[0])
-    for number, row in numbered:
-        _check(number, row, kind, numbered[0][0])
-    _check_users(numbered)
-    rows = _ids_and_prompts(numbered)
-    sentences = _sentences(file.with_name("criteria.json"))
-    source = f"jsonl:{file.name}"
-    if kind == "rated":
-        return kind, _rated(rows, source, sentences)
-    built = from_rows((_binary if kind == "binary" else _criteria)(rows, sentences), source)
+        raise InputError(f"{file}: no rows: write one JSON object a line")
+    try:
+        kind, rows = _rows(numbered)
+        sentences = _sentences(file.with_name("criteria.json"), rows)
+        source = f"jsonl:{file.name}"
+        if kind == "rated":
+            return kind, _rated(rows, source, sentences)
+        built = from_rows((_binary if kind == "binary" else _criteria)(rows, sentences), source)
+    except _Refused as error:
+        raise InputError(f"{file} {error}") from error
     if built.frame.empty:
-        raise InputError(f"{path}: every row compares a text with itself: give two different responses a row")
+        raise InputError(f"{file}: every row compares a text with itself: give two different responses a row")
     return kind, built
 
 
+class _Refused(InputError):
+    """A row or an attribute that cannot be used; the message begins with it."""
+
+
+def _rows(numbered: list[tuple[int, Row]]) -> tuple[str, list[tuple[int, Row]]]:
+    """Return the shape, and the checked rows with ids, replies as text and prompts of one type."""
+    kind = _shape(*numbered[0])
+    numbered = [(number, _plain(number, row)) for number, row in numbered]
+    for number, row in numbered:
+        _check(number, row, kind, numbered[0][0])
+    _check_users(numbered)
+    return kind, _ids_and_prompts(numbered)
+
+
 def _fail(number: int, what: str, fix: str) -> NoReturn:
-    raise InputError(f"row {number}: {what}: {fix}")
+    raise _Refused(f"row {number}: {what}: {fix}")
 
 
-def _objects(file: Path):
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"row {error.object[: error.start].count(10) + 1}: not UTF-8: save the file as UTF-8"
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            _fail(
-                number, f"invalid JSON ({error.msg} at column {error.colno})", "write one complete object on each line"
-            )
-        if not isinstance(row, dict):
-            _fail(number, f"a JSON {type(row).__name__}, not an object", "write an object with named fields")
-        yield number, row
+def _plain(number: int, row: Row) -> Row:
+    """Return the row with its replies as text, and with the prompt that stands before them in lists of messages."""
+    row = dict(row)
+    for name in (f for f in REPLIES if isinstance(row.get(f), list)):
+        *before, last = row[name] or [None]
+        if not isinstance(last, dict) or last.get("role") != "assistant":
+            fix = 'end it with {"role": "assistant", "content": "..."}, or give text'
+            _fail(number, f"{name} does not end with a message of the assistant", fix)
+        if before and _turns(row.setdefault("prompt", before)) != _turns(before):
+            fix = "let the prompt, if given, and both sides share every message but the last, the one reply"
+            _fail(number, f"{name} has other messages before its reply than the prompt", fix)
+        row[name] = last.get("content")
+    return row
+
+
+def _turns(prompt: Any) -> list[Any]:
+    """Return what two prompts must share to be the same."""
+    messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    said = [(m.get("role"), m.get("content")) if isinstance(m, dict) else ("", "") for m in messages]
+    return [tuple(part.strip() if isinstance(part, str) else "" for part in pair) for pair in said]
 
 
 def _shape(number: int, row: Row) -> str:
@@ -126,15 +150,16 @@ def _check(number: int, row: Row, kind: str, first: int) -> None:
     for name in row:
         if name not in known and (near := suggest(name, OPTIONAL[kind])):
             _fail(number, f"unknown field {name!r}.{near}", "rename or remove it")
-    _check_prompt(number, row["prompt"])
+    if fault := prompt_fault(row["prompt"]):
+        _fail(number, fault.what, fault.fix)
     texts = [f for f in SHAPES[kind] if f not in ("prompt", "ratings")]
     for name in [*texts, *(f for f in OPTIONAL[kind] if row.get(f) is not None and not f.endswith("_id"))]:
         _check_text(number, name, row[name])
     for name in ("prompt_id", "user_id"):
         if row.get(name) is not None and (isinstance(row[name], bool) or not isinstance(row[name], (str, int))):
-            _fail(number, f"{name} is {row[name]!r}", "give text or an integer")
-        if name in row and str(row[name]).strip() == "":
-            _fail(number, f"{name} is empty", "give text or an integer, or leave it out")
+            _fail(number, f"{name} is {reprlib.repr(row[name])}", "give text or an integer")
+        if isinstance(row.get(name), str):
+            _check_text(number, name, row[name])
     if kind == "rated":
         _check_ratings(number, row["ratings"])
     if kind == "criteria" and row["criteria_x"].strip() == row["criteria_y"].strip():
@@ -146,47 +171,20 @@ def _check(number: int, row: Row, kind: str, first: int) -> None:
 
 
 def _check_text(number: int, name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        _fail(number, f"{name} is {type(value).__name__}, not text", f"write {name} as a JSON string")
-    if not value.strip():
-        _fail(number, f"{name} is empty", "write its text or remove the row")
-    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-        _fail(number, f"{name} holds half of a surrogate pair", "write the whole character")
-
-
-def _check_prompt(number: int, prompt: Any) -> None:
-    if not isinstance(prompt, list):
-        return _check_text(number, "prompt", prompt)
-    if not prompt:
-        _fail(number, "prompt is an empty list", "give at least one user message")
-    for k, message in enumerate(prompt, start=1):
-        role = message.get("role") if isinstance(message, dict) else None
-        if role not in ("system", "user", "assistant"):
-            _fail(
-                number,
-                f"prompt message {k} has no role system, user or assistant",
-                'write {"role": "user", "content": "..."}',
-            )
-        _check_text(number, f"prompt message {k} content", message.get("content"))
-    if prompt[-1]["role"] != "user":
-        _fail(number, f"prompt ends with a message of the {prompt[-1]['role']}", "end it with the user's")
-    return None
+    if fault := text_fault(name, value):
+        _fail(number, fault.what, fault.fix)
 
 
 def _check_ratings(number: int, ratings: Any) -> None:
     if not isinstance(ratings, dict) or not ratings:
         _fail(number, "ratings is not an object with at least one attribute", 'write {"attribute": number}')
     for name, value in ratings.items():
-        if not name.strip() or name in RESERVED:
-            _fail(number, f"a rating's attribute is named {name!r}", "give the attribute another name")
+        if name in RESERVED or text_fault("name", name):
+            _fail(number, f"a rating's attribute is named {reprlib.repr(name)}", "give the attribute another name")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            _fail(number, f"rating {name!r} is {value!r}, not a number", "give a finite number")
-        try:
-            finite = math.isfinite(float(value))
-        except OverflowError:
-            finite = False
-        if not finite:
-            _fail(number, f"rating {name!r} is not finite", "give a finite number or leave the attribute out")
+            _fail(number, f"rating {name!r} is {reprlib.repr(value)}, not a number", "give a finite number")
+        if not abs(value) < LARGEST:
+            _fail(number, f"rating {name!r} is not finite, or beyond {LARGEST:g}", "give a smaller one or leave it out")
 
 
 def _check_users(numbered: list[tuple[int, Row]]) -> None:
@@ -199,7 +197,8 @@ def _check_users(numbered: list[tuple[int, Row]]) -> None:
 def _ids_and_prompts(numbered: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
     """Give every row a prompt_id, and all prompts one type: messages where any prompt is a list of them."""
     lists = any(isinstance(row["prompt"], list) for _, row in numbered)
-    seen: dict[str, tuple[int, Any]] = {}
+    seen: dict[str, tuple[int, str]] = {}
+    named: dict[str, tuple[int, str]] = {}
     out = []
     for number, row in numbered:
         prompt = row["prompt"]
@@ -210,23 +209,37 @@ def _ids_and_prompts(numbered: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
                 else [{"role": m["role"], "content": m["content"]} for m in prompt]
             )
         key = str(row["prompt_id"]) if row.get("prompt_id") is not None else prompt_key(prompt)
-        known = seen.setdefault(key, (number, prompt))
-        if known[1] != prompt:
+        text = prompt_key(prompt)
+        known = seen.setdefault(key, (number, text))
+        if known[1] != text:
             _fail(number, f"prompt_id {key!r} has another prompt than in row {known[0]}", "give each prompt its own id")
+        known = named.setdefault(text, (number, key))
+        if known[1] != key:
+            _fail(number, f"its prompt has the prompt_id {known[1]!r} in row {known[0]}", "give equal prompts one id")
         user = {"user_id": str(row["user_id"])} if row.get("user_id") is not None else {}
         out.append((number, {**row, "prompt": prompt, "prompt_id": key, **user}))
     return out
 
 
-def _sentences(file: Path) -> dict[str, str]:
-    if not file.is_file():
+def _sentences(file: Path, rows: list[tuple[int, Row]]) -> dict[str, str]:
+    """Return the sentences beside the data, each for an attribute that the data have."""
+    if not os.path.lexists(file):
         return {}
-    try:
-        sentences = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file.name}: invalid JSON ({error}): write {{attribute: sentence}}") from error
-    if not isinstance(sentences, dict) or not all(isinstance(v, str) and v.strip() for v in sentences.values()):
-        raise InputError(f"{file.name}: must map each attribute to a sentence: write {{attribute: sentence}}")
+    sentences = read_json(file)
+    fix = "write {attribute: sentence}"
+    if not isinstance(sentences, dict):
+        raise InputError(f"{file}: a JSON {type(sentences).__name__}, not an object: {fix}")
+    known = {"preference"}
+    for _, row in rows:
+        known.update(row.get("ratings", ()))
+        known.update(row[f] for f in ("attribute", "context", *_SIDES) if isinstance(row.get(f), str))
+    for name, sentence in sentences.items():
+        if name not in known:
+            raise InputError(
+                f"{file}: no row has an attribute {reprlib.repr(name)}.{suggest(name, known)}: rename or remove it"
+            )
+        if fault := text_fault("sentence", sentence, f"sentence of {name!r}"):
+            raise InputError(f"{file}: {fault.what}: {fix}")
     return sentences
 
 
@@ -261,7 +274,7 @@ def _rated(rows: list[tuple[int, Row]], source: str, sentences: dict[str, str]) 
     found = set(built.frame["attribute"])
     for name in attributes:
         if name not in found:
-            raise InputError(
+            raise _Refused(
                 f"attribute {name!r}: every pair ties or is unrated: rate two responses of one prompt differently,"
                 " or remove the attribute"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import pandas as pd
 from micro_paper.data import hub
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.data.frames import Built, Messages, duplicate_conflicts, from_ratings, from_rows, merge_turns
+from micro_paper.data.lines import read_jsonl
 from micro_paper.data.pairs import digest
-from micro_paper.data.sources import fetch, in_mirror, read_jsonl
+from micro_paper.data.sources import fetch, in_mirror
 from micro_paper.errors import InputError, MissingError
 
 SUMMEVAL_ATTRIBUTES = ("coherence", "consistency", "fluency", "relevance")
@@ -26,15 +28,10 @@ def summeval() -> Built:
     All 1,600 summaries are kept: a summary that two systems wrote alike stays two rated responses. Pairs of identical
     texts with different ratings are counted in `skipped`.
     """
-    wide = _summeval_ratings()
-    conflicts = duplicate_conflicts(wide, list(SUMMEVAL_ATTRIBUTES))
-    return from_ratings(
-        wide,
-        "summeval",
-        CRITERIA["summeval"],
-        {"identical texts rated differently": conflicts},
-        list(SUMMEVAL_ATTRIBUTES),
-    )
+    skipped: Counter[str] = Counter()
+    wide = _summeval_ratings(skipped)
+    skipped["identical texts rated differently"] = duplicate_conflicts(wide, list(SUMMEVAL_ATTRIBUTES))
+    return from_ratings(wide, "summeval", CRITERIA["summeval"], skipped, list(SUMMEVAL_ATTRIBUTES))
 
 
 def summeval_reversals() -> Built:
@@ -43,7 +40,9 @@ def summeval_reversals() -> Built:
     Every pair of differing summaries of one article and every two attributes (i, j) that disagree strictly on it make
     one reversal, so a pair split two against two makes four. A reversal gives two rows, with the criteria of i and j.
     """
-    rated = from_ratings(_summeval_ratings(), "summeval", CRITERIA["summeval"], None, list(SUMMEVAL_ATTRIBUTES))
+    skipped: Counter[str] = Counter()
+    wide = _summeval_ratings(skipped)
+    rated = from_ratings(wide, "summeval", CRITERIA["summeval"], skipped, list(SUMMEVAL_ATTRIBUTES))
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rated.frame.to_dict("records"):
         groups.setdefault(row["comparison_id"], []).append(row)
@@ -52,15 +51,15 @@ def summeval_reversals() -> Built:
         for one, other in itertools.combinations(judgements, 2):
             if (one["chosen"], one["rejected"]) != (other["chosen"], other["rejected"]):
                 rows += [{**one, "partner": other["attribute"]}, {**other, "partner": one["attribute"]}]
-    return from_rows(rows, "summeval-reversals")
+    return from_rows(rows, "summeval-reversals", rated.skipped)
 
 
-def _summeval_ratings() -> pd.DataFrame:
+def _summeval_ratings(skipped: Counter[str]) -> pd.DataFrame:
     summaries = in_mirror("summeval/summaries.jsonl")
     articles = in_mirror("summeval/docs.jsonl")
     if summaries and articles:
         return summeval_table(read_jsonl(summaries), read_jsonl(articles))
-    return summeval_table(hub.rows("summeval", "test"))
+    return summeval_table(hub.rows("summeval", "test", skipped))
 
 
 def summeval_table(rows: list[dict[str, Any]], articles: list[dict[str, Any]] | None = None) -> pd.DataFrame:
@@ -69,6 +68,9 @@ def summeval_table(rows: list[dict[str, Any]], articles: list[dict[str, Any]] | 
     Args:
         rows: the mirror's shape (doc_id, system, text, scores) with `articles` (doc_id, src), or the hub's shape (id,
             text, machine_summaries, and one list of ratings an attribute).
+
+    Raises:
+        InputError: a row whose lists differ in length, or a rating that is no number.
     """
     if articles is not None:
         text = {a["doc_id"]: a["src"] for a in articles}
@@ -76,11 +78,13 @@ def summeval_table(rows: list[dict[str, Any]], articles: list[dict[str, Any]] | 
             (r["doc_id"], text[r["doc_id"]], r["text"], *(r["scores"][a] for a in SUMMEVAL_ATTRIBUTES)) for r in rows
         ]
     else:
-        flat = [
-            (r["id"], r["text"], *values)
-            for r in rows
-            for values in zip(r["machine_summaries"], *(r[a] for a in SUMMEVAL_ATTRIBUTES), strict=True)
-        ]
+        flat = []
+        for number, r in enumerate(rows, start=1):
+            lists = [r["machine_summaries"], *(r[a] for a in SUMMEVAL_ATTRIBUTES)]
+            numbers = all(isinstance(value, (int, float)) for ratings in lists[1:] for value in ratings)
+            if len({len(values) for values in lists}) > 1 or not numbers:
+                raise InputError(f"summeval: row {number} has not one rating a summary: is this summeval?")
+            flat += [(r["id"], r["text"], *values) for values in zip(*lists, strict=True)]
     table = pd.DataFrame(flat, columns=["prompt_id", "article", "response", *SUMMEVAL_ATTRIBUTES])
     ratings = {a: table[a].astype(float).round(6) for a in SUMMEVAL_ATTRIBUTES}  # thirds, whatever wrote them
     prompt = [SUMMEVAL_PROMPT.format(article=a) for a in table["article"]]
@@ -92,6 +96,7 @@ def hh_rlhf() -> Built:
 
     Some upstream answers are empty; they are kept, because a person preferred the other one. Offensive text.
     """
+    skipped: Counter[str] = Counter()
     path = in_mirror("hh_rlhf_human_test/hh_human_test.jsonl.gz")
     if path:
         rows = [hh_row(r, r["subset"]) for r in read_jsonl(path)]
@@ -99,13 +104,14 @@ def hh_rlhf() -> Built:
         rows = [
             hh_row(r, subset)
             for subset in ("harmless", "helpful")
-            for r in hub.rows("hh_rlhf_human_test", "test", data_dir=f"{subset}-base")
+            for r in hub.rows("hh_rlhf_human_test", "test", skipped, data_dir=f"{subset}-base")
         ]
-    return from_rows([r for r in rows if r], "hh_rlhf_human_test", {"unreadable dialogues": sum(not r for r in rows)})
+    skipped["unreadable dialogues"] = sum(not r for r in rows)
+    return from_rows([r for r in rows if r], "hh_rlhf_human_test", skipped)
 
 
 def hh_row(row: dict[str, Any], subset: str) -> dict[str, Any] | None:
-    """Convert one pair; None where its dialogue cannot be read.
+    """Convert one pair; None where its dialogue cannot be read, or goes on with a human turn behind a reply.
 
     Args:
         row: the mirror's shape (prompt, chosen, rejected), or the hub's (chosen and rejected as whole transcripts).
@@ -119,6 +125,8 @@ def hh_row(row: dict[str, Any], subset: str) -> dict[str, Any] | None:
         if not found or not also or prompt != other:
             return None
         chosen, rejected = chosen.removeprefix(" "), rejected.removeprefix(" ")
+    if any("\n\nHuman:" in reply for reply in (chosen, rejected)):
+        return None
     messages = merge_turns(dialogue(prompt))
     if messages and messages[-1]["role"] == "assistant":  # the assistant speaks twice: one reply
         opening = messages.pop()["content"] + "\n\n"

@@ -16,13 +16,15 @@ KEYS = ("prompt_id", "prompt", "response", "user_id", "response_id")
 
 
 def prompt_key(prompt: Any) -> str:
-    """Return a prompt's id, the same for a text and for one user message of it.
+    """Return a prompt's id, the same for a text and for one user message of it, whatever white space is around it.
 
-    Some data sets have texts, others dialogues: what one is trained on and another tested on is told by this id.
+    Some data sets have texts, others dialogues, and templates trim them: what one is trained on and another tested on
+    is told by this id.
     """
-    if isinstance(prompt, list) and [message["role"] for message in prompt] == ["user"]:
-        prompt = prompt[0]["content"]
-    return digest(prompt)
+    if isinstance(prompt, str):
+        return digest(prompt.strip())
+    messages = [{**message, "content": message["content"].strip()} for message in prompt]
+    return digest(messages[0]["content"] if [m["role"] for m in messages] == ["user"] else messages)
 
 
 def digest(*parts: Any) -> str:
@@ -101,7 +103,8 @@ def attribute_pairs(ratings: pd.DataFrame, attributes: Sequence[str] | None = No
 def unanimous(pairs: pd.DataFrame, attributes: Iterable[str] | None = None) -> np.ndarray:
     """Mark the pairs on which strictly the same response wins on every attribute, a boolean array (n,).
 
-    A tie or a missing rating on any attribute makes a pair not unanimous.
+    A tie or a missing rating on any attribute makes a pair not unanimous; where `user_id` is given, so does another
+    user who prefers the other response, or who does not decide every attribute.
 
     Args:
         pairs: as `attribute_pairs` returns them; without `comparison_id`, prompt, user and texts tell pairs apart.
@@ -111,26 +114,23 @@ def unanimous(pairs: pd.DataFrame, attributes: Iterable[str] | None = None) -> n
         return np.zeros(0, dtype=bool)
     wanted = set(attributes or pairs.attrs.get("attributes") or pairs["attribute"].unique())
     flipped = (pairs["chosen"].to_numpy(object) > pairs["rejected"].to_numpy(object)).astype(bool)
-    if "comparison_id" in pairs:
-        key = pairs["comparison_id"]
-    else:
-        users = pairs["user_id"] if "user_id" in pairs else [""] * len(pairs)
+    if "user_id" in pairs or "comparison_id" not in pairs:
         prompts = pairs["prompt_id"] if "prompt_id" in pairs else [prompt_key(p) for p in pairs["prompt"]]
-        key = pd.Series(
-            [
-                digest(str(p), str(u), *sorted(t))
-                for p, u, *t in zip(prompts, users, pairs["chosen"], pairs["rejected"], strict=True)
-            ]
-        )
+        texts = zip(prompts, pairs["chosen"], pairs["rejected"], strict=True)
+        key = [digest(str(p), *sorted(two)) for p, *two in texts]
+    else:  # texts that occur twice under one prompt are two responses
+        key = pairs["comparison_id"]
     table = pd.DataFrame(
         {
             "key": np.asarray(key, dtype=object),
+            "user": pairs["user_id"].to_numpy(object) if "user_id" in pairs else "",
             "flipped": flipped,
             "attribute": pairs["attribute"].to_numpy(object),
         }
     )
-    groups = table[table["attribute"].isin(wanted)].groupby("key")
-    agree = (groups["flipped"].nunique() == 1) & (groups["attribute"].nunique() == len(wanted))
+    counted = table[table["attribute"].isin(wanted)]
+    whole = counted.groupby(["key", "user"])["attribute"].nunique().eq(len(wanted)).groupby("key").all()
+    agree = (counted.groupby("key")["flipped"].nunique() == 1) & whole
     return table["key"].map(agree).fillna(False).to_numpy(bool)
 
 

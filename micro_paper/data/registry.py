@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from micro_paper.data import jsonl
 from micro_paper.data.catalogue import ENTRIES, DatasetInfo, Entry
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.data.frames import COLUMNS, INTERNAL, Built
+from micro_paper.data.lines import absolute, below
 from micro_paper.data.pairs import drop_unanimous as without_unanimous
 from micro_paper.data.sources import public
-from micro_paper.data.splits import assign_folds, check_fold, check_split, paper_first_500
+from micro_paper.data.splits import FOLDS, assign_folds, check_fold, check_split, paper_first_500
 from micro_paper.errors import InputError, suggest
 from micro_paper.files import sha256
 
@@ -70,7 +72,8 @@ def load(name: str, split: str = "train", **options: Any) -> Dataset:
             labelled pair.
         **options:
             fold (0): which fifth of the prompts is test (see `assign_folds`).
-            drop_unanimous (False): leave out pairs on which one response wins on every attribute.
+            drop_unanimous (False): leave out pairs on which one response wins on every attribute; none where there is
+                only one.
             rule ("grouped"): "paper_first_500" cuts the test pairs as the paper's code does, prompts leak (rated only).
             max_prompts (None): only the first so many prompts of the split, in file order.
             size (None): at most so many labelled pairs of the split, spread over its prompts; all labels of two
@@ -123,10 +126,20 @@ def split_frame(name: str, split: str, **options: Any) -> pd.DataFrame:
     common.update({k: v for k, v in options.items() if k in common})
     _check_common(name, common)
     frame = _splits(name, split, common, own)
-    if common["drop_unanimous"]:
-        if len(frame.attrs["attributes"]) < 2:
-            raise InputError(f"drop_unanimous needs two attributes, {name} has one: leave the option out")
-        frame = without_unanimous(frame, frame.attrs.get("attributes"))
+    prompts = build(name, **own).frame["prompt_id"].nunique()
+    if _own(name) and frame.empty:
+        raise InputError(
+            f"{name}: no pair is in {split} (rule {common['rule']!r}, fold {common['fold']}, prompts: {prompts}): give "
+            f"at least {FOLDS} prompts, and leave the rule out"
+        )
+    attributes = frame.attrs["attributes"]
+    if common["drop_unanimous"] and len(attributes) > 1:
+        frame = without_unanimous(frame, attributes)
+        if _own(name) and frame.empty:
+            raise InputError(
+                f"{name}: one response wins on every attribute in all pairs of {split}: leave drop_unanimous out, or "
+                "give pairs on which attributes disagree"
+            )
     if common["max_prompts"] is not None:
         kept = frame["prompt_id"].drop_duplicates().head(common["max_prompts"])
         frame = frame[frame["prompt_id"].isin(kept)]
@@ -151,13 +164,15 @@ def skipped(name: str, **options: Any) -> dict[str, int]:
 def ratings(name: str, **options: Any) -> pd.DataFrame:
     """Return the wide rating table of a rated data set: prompt_id, prompt, response, one column an attribute.
 
+    Where people rate for themselves, a response has one row for each of them.
+
     Raises:
         InputError: the data set has judgements, not ratings.
     """
     table = build(name, **_own_options(name, options)).ratings
     if table is None:
         raise InputError(f"{name} has judgements, no ratings: use a rated data set")
-    return table.copy()
+    return table.drop(columns="user_id", errors="ignore")
 
 
 def build(name: str, **own: Any) -> Built:
@@ -179,13 +194,13 @@ def _stamp(name: str, own: dict[str, Any]) -> tuple:
     """Return what changes when the user's own files change."""
     roots = []
     if _own(name):
-        file = Path(name.removeprefix("jsonl:")).expanduser()
-        roots = [file.resolve(), file.with_name("criteria.json").resolve()]
+        file = absolute(name.removeprefix("jsonl:"))
+        roots = [file, file.with_name("criteria.json")]
     elif "path" in _entry(name).options:
         mirror = paths.mirror()
-        root = Path(own["path"]).expanduser() if own.get("path") else mirror / name if mirror else None
-        roots = [] if root is None else sorted(root.rglob("*")) if root.is_dir() else [root]
-    return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in roots if f.is_file())
+        root = absolute(own["path"]) if own.get("path") else mirror / name if mirror else None
+        roots = [] if root is None else below(root) if os.path.isdir(root) else [root]
+    return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in roots if os.path.isfile(f))
 
 
 def _splits(name: str, split: str, common: dict[str, Any], own: dict[str, Any]) -> pd.DataFrame:

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from micro_paper import paths
 from micro_paper.errors import InputError, MissingError
@@ -45,14 +43,18 @@ def in_mirror(name: str) -> Path | None:
     """Return the checked file from the mirror, or None where the mirror lacks it.
 
     Raises:
-        InputError: the mirror's file has another sha256.
+        InputError: the mirror's file cannot be read, or has another sha256.
     """
     root = paths.mirror()
     path = root / name if root else None
     if path is None or not path.is_file():
         return None
     expected = downloads().registry[name].removeprefix("sha256:")
-    if (found := file_sha256(path)) != expected:
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): allow reading it") from error
+    if found != expected:
         raise InputError(f"{path} has sha256 {found}, expected {expected}: restore the original file")
     return path
 
@@ -88,15 +90,3 @@ def _download(known: Pooch, name: str) -> Path:
         raise InputError(f"{url}: {str(error).splitlines()[0]} (expected {sha256})") from error
     except OSError as error:  # requests' errors are OSErrors
         raise MissingError(f"cannot read {url} ({type(error).__name__}): {HINT}") from error
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON-lines file, gzipped or not."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream if line.strip()]
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))

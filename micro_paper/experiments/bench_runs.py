@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from micro_paper.data.named import split_names
 from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
@@ -82,7 +83,7 @@ def load_bench(
     if names == NONE:
         return None
     parts, dataset, prints = [], {}, []
-    for name in names.split():
+    for name in split_names(names):
         world = load_world(
             name,
             features=features,
@@ -100,7 +101,7 @@ def load_bench(
             dataset[str(subset)] = name
         parts.append(whole)
         prints.append(world.fingerprint)
-    return Bench(" + ".join(names.split()), concatenate(parts), dataset, sha256("".join(prints).encode()))
+    return Bench(" + ".join(split_names(names)), concatenate(parts), dataset, sha256("".join(prints).encode()))
 
 
 def load_training(names: str, folds: int, **options: Any) -> list[World]:
@@ -109,7 +110,7 @@ def load_training(names: str, folds: int, **options: Any) -> list[World]:
     Args:
         names: data sets, separated by blanks; "none" gives no folds.
     """
-    loaded = [load_folds(name, folds, **options) for name in names.split() if name != NONE]
+    loaded = [load_folds(name, folds, **options) for name in split_names(names) if name != NONE]
     if len(loaded) < 2:
         return loaded[0] if loaded else []
     return [
