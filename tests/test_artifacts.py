@@ -115,6 +115,10 @@ def test_csv_reads_back(frame):
         ({"number": True}, "number must be"),
         ({"slug": "Not good"}, "slug must be"),
         ({"slug": "../x"}, "slug must be"),
+        ({"slug": "Accuracy"}, "slug must be"),  # only the case apart from another
+        ({"slug": "not_applicable"}, "names a page that says why there is no table"),
+        ({"number": "٠٢"}, "number must be"),
+        ({"frame": pd.DataFrame({"value": [[1]]})}, "column value, row 1: a cell holds"),
         ({"formats": {"x": ".2f"}}, "formats names 'x'"),
         ({"pivot": ("method", "x", "value")}, "pivot names 'x'"),
         ({"pivot": ("attribute", "attribute", "value")}, "two values"),
@@ -134,6 +138,8 @@ def test_refuses_unknown_notebook_profile_and_parameters(root):
         Artifacts("bundled", "05_stage3", {}, root)
     with pytest.raises(InputError, match="profile"):
         Artifacts("../x", "05_stage2", {}, root)
+    with pytest.raises(InputError, match="must not begin with table_"):
+        Artifacts("bundled", "05_stage2", {}, root).frame(pd.DataFrame({"value": [1]}), "table_02_accuracy", "c")
     for value in (float("nan"), object(), np.float32(1)):
         with pytest.raises(InputError, match="parameters"):
             Artifacts("bundled", "05_stage2", {"x": value}, root)
@@ -323,6 +329,11 @@ def published(root, frame):
     return artifacts.publish("bundled", root)
 
 
+def edit(root: Path, old: str, new: str) -> None:
+    path = root / "results/bundled/manifest.jsonl"
+    path.write_text(path.read_text().replace(old, new))
+
+
 def test_publish_then_verify(root, frame):
     files = published(root, frame)
     assert artifacts.verify("bundled", root) == [] == artifacts.stale("bundled", root)
@@ -349,6 +360,11 @@ def test_publish_then_verify(root, frame):
         (lambda r: (r / "figures/bundled/extra.png").write_text("x"), "extra.png is not in the manifest"),
         (lambda r: (r / "results/bundled/README.md").write_text("x"), "README.md does not follow"),
         (lambda r: (r / "results/bundled/manifest.jsonl").unlink(), "manifest.jsonl is missing"),
+        (
+            lambda r: edit(r / "results/bundled/manifest.jsonl", '"n_seeds": 2', '"n_seeds": 9'),
+            "parameters of notebooks/05",
+        ),
+        (lambda r: edit(r / "results/bundled/manifest.jsonl", '": "', '":  "'), "manifest.jsonl was edited by hand"),
         (lambda r: (r / "results/bundled/manifest.jsonl").write_text("{"), "cannot be read"),
         (lambda r: (r / "results/bundled/manifest.jsonl").write_text('{"a": 1}\n'), "cannot be read"),
     ],

@@ -49,6 +49,9 @@ def test_the_display_has_the_average_last_with_its_interval():
     assert list(shown.columns[:2]) == ["method", "supervision"] and shown.columns[-1] == "average"
     row = scores.query("method == 'length' and metric == 'accuracy' and attribute == 'average'").iloc[0]
     assert shown.set_index("method").average["length"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    first = scores.attribute.iloc[0]
+    odd = beside.accuracy_display(scores.assign(attribute=scores.attribute.replace(first, "method")))
+    assert odd["attribute=method"].equals(shown[first]) and odd["method"].equals(shown["method"])
 
 
 def test_settings_come_from_the_parameters():

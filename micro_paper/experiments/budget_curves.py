@@ -134,9 +134,10 @@ def table_9_display(table: pd.DataFrame) -> pd.DataFrame:
             for r in table.itertuples()
         ]
     )
+    shown["attribute"] = [f"attribute={name}" if name in table else name for name in table.attribute]
     wide = shown.pivot(index=["method", "budget"], columns="attribute", values="cell")
     order = list(dict.fromkeys(zip(table.method, table.budget, strict=True)))
-    return wide.loc[order, list(dict.fromkeys(table.attribute))].reset_index().rename_axis(columns=None)
+    return wide.loc[order, list(dict.fromkeys(shown.attribute))].reset_index().rename_axis(columns=None)
 
 
 def _beside(paper: float) -> str:

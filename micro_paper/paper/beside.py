@@ -96,6 +96,7 @@ def accuracy_display(scores: pd.DataFrame, by: str | None = None) -> pd.DataFram
     accuracy = scores[scores.metric == "accuracy"]
     wide = accuracy.pivot(index="method", columns="attribute", values="value").loc[list(dict.fromkeys(accuracy.method))]
     average = accuracy[accuracy.attribute == MACRO].set_index("method")
+    wide.columns = [f"attribute={name}" if name in scores else name for name in wide]  # a name that a column has
     shown = wide.drop(columns=MACRO).map(digits.shown)
     shown[MACRO] = [digits.interval(r.value, r.low, r.high) for r in average.loc[wide.index].itertuples()]
     shown.insert(0, "supervision", average.loc[wide.index, "supervision"])

@@ -252,7 +252,11 @@ def verify(profile: str, root: Path | None = None) -> list[str]:
         expected, "does not follow from the manifest"
     )
     why[f"results/{profile}/manifest.jsonl"] = "was edited by hand"
-    problems = []
+    problems = [
+        f"results/{profile}/manifest.jsonl: the parameters of {line['notebook']} were edited by hand"
+        for line in lines
+        if line["hashes"].get("parameters", "") not in ("", manifest.json_hash(line["parameters"]))
+    ]
     for file, sha256 in sorted(hashes.items()):
         try:
             if files.file_sha256(root / file) != sha256:
