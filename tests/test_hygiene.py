@@ -437,3 +437,18 @@ def test_numbers_are_split_without_torch_and_tensors_with_it():
     tensors += call.format("(lambda x: torch.tensor(x, requires_grad=True))")
     (h, without, *none), (also_h, given, *torch) = (loaded(code, ("torch",)) for code in (plain, tensors))
     assert (h, none, also_h, torch) == ("H", [], "H", ["torch"]) and float(without) == pytest.approx(float(given))
+
+
+def unpinned(listing: str) -> list[str]:
+    """Lines of `git ls-files --eol` whose line ends are not LF in the repository, or not pinned to it."""
+    pinned = re.compile(r"i/(lf|none)\s+w/\S*\s+attr/text(=auto)? eol=lf\s|i/(-text|none)\s+w/\S*\s+attr/-text\s")
+    return [line for line in listing.splitlines() if not pinned.match(line)]
+
+
+def test_line_ends_are_the_same_on_every_machine():
+    found = subprocess.run(["git", "ls-files", "--eol"], cwd=ROOT, capture_output=True, text=True)
+    if found.returncode or not found.stdout:
+        pytest.skip("no clone")
+    assert unpinned(found.stdout) == []
+    for bad in ("i/crlf  w/lf    attr/text=auto eol=lf", "i/lf    w/lf    attr/", "i/-text w/-text attr/text=auto"):
+        assert unpinned(f"{bad} \tx.csv")
