@@ -15,7 +15,7 @@ from typing import Any
 
 from micro_paper.errors import InputError
 from micro_paper.files import write_atomic
-from micro_paper.paths import project_root
+from micro_paper.paths import build_dir, project_root
 from micro_paper.workflow import manifest, publishing
 from micro_paper.workflow.comparison import Comparison, compare
 from micro_paper.workflow.provenance import fingerprint
@@ -47,7 +47,7 @@ def carry(profile: str, before: Path, after: Path | None = None, root: Path | No
         InputError: the profile is not published, no notebook is shown, or a table differs; nothing is changed then.
     """
     root = Path(root) if root else project_root()
-    after = after or root / "build" / profile
+    after = after or build_dir(root) / profile
     path = root / "results" / profile / "manifest.jsonl"
     lines = manifest.read_lines(path)
     if not lines:
