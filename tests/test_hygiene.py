@@ -120,7 +120,7 @@ def test_a_loose_lock_is_refused(lock):
 # The house from the ground up. A file imports from lower floors and from its own wing (folder), nothing else.
 LAYERS = (
     ("errors",),
-    ("digits", "files", "paths"),
+    ("files", "paths"),
     ("bradley_terry", "metrics", "pairs"),
     ("intervals", "mixture", "training"),
     ("router",),
@@ -288,7 +288,6 @@ SOUND = {
     "__main__.py": "from micro_paper.workflow import run",
     "ranker.py": "import micro_paper.features.store",
     "errors.py": "",
-    "digits.py": "",
     "files.py": "import hashlib",
     "paths.py": "",
     "router.py": "from micro_paper.mixture import loss",
