@@ -38,8 +38,9 @@ $(STAMP): requirements.lock requirements-torch.txt pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
+reproduce: export MICRO_PAPER_SET = $(value SET) # as typed: no shell reads it, the command splits it as one would
 reproduce: $(STAMP) ## every table and figure of PROFILE (default: bundled; smoke and open until it is published)
-	@$(PY) -m micro_paper reproduce $(if $(PROFILE),--profile $(PROFILE)) --jobs $(JOBS) $(if $(SET),--set $(SET))
+	@$(PY) -m micro_paper reproduce $(if $(PROFILE),--profile $(PROFILE)) --jobs $(JOBS) $(if $(value SET),--settings "$$MICRO_PAPER_SET")
 
 test: $(STAMP) ## ruff, the unit tests and the committed notebooks; FORCE=1 even if nothing changed
 	@$(PY) tests/suite.py $(if $(FORCE),--force) --jobs $(JOBS)
@@ -74,5 +75,5 @@ lock: ## renew requirements.lock (for maintainers; needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \
 	    --custom-compile-command 'make lock' requirements.in requirements-torch.txt -o requirements.lock
 
-clean: ## remove build/ (extracted features too), not .venv or the published results
+clean: ## remove build/ (extracted features too; not a folder that MICRO_PAPER_BUILD names), not .venv or results
 	rm -rf build .snakemake

@@ -2,20 +2,19 @@
 # profile=open`), on a cluster the same file: `snakemake --executor slurm --jobs 20 --config profile=open shards=8`.
 #
 # --config: profile; shards (parts of the extraction); threads (of one notebook: fixed, since the last digit of a sum
-# may depend on it); and name=value for any parameter of the notebooks.
-import json
-import shlex
+# may depend on it); and name=value for any parameter of the notebooks, its paths those of the working directory.
 import sys
 
 sys.path.insert(0, workflow.basedir)
 
 from pathlib import Path
 
+from micro_paper.errors import InputError
+from micro_paper.paths import build_dir
 from micro_paper.workflow import pipeline
 from micro_paper.workflow import provenance
 from micro_paper.features.settings import DEEPER_PARAMETERS, FEATURE_PARAMETERS
 from micro_paper.data.named import WORLD_PARAMETERS
-from micro_paper.workflow.parameters import read_parameters
 
 # What must be there before a notebook runs, by its number; everything else is independent.
 FEATURES = "features"
@@ -25,21 +24,26 @@ LONGEST = ("06", "05", "04", "07", "09", "08")  # started first, so that no core
 EXTRACTED = FEATURE_PARAMETERS + DEEPER_PARAMETERS + WORLD_PARAMETERS + ("device",)
 
 ROOT = Path(workflow.basedir)
-PYTHON = shlex.quote(sys.executable)
-PROFILE = config.get("profile", "smoke")
+PYTHON = sys.executable
+PROFILE = str(config.get("profile", "smoke"))
 SHARDS = int(config.get("shards", 1))
 THREADS = int(config.get("threads", 1))
-OVERRIDES = [(name, str(config[name])) for name in sorted(config) if name not in ("profile", "shards", "threads")]
+OVERRIDES = pipeline.decode(workflow.config_settings.config_args)
+if unseen := set(config) - {"profile", "shards", "threads", "encoded", *dict(OVERRIDES)}:
+    raise InputError(f"{min(unseen)} comes from a configuration file: give it as --config {min(unseen)}=VALUE")
 
-BUILD = f"build/{PROFILE}"
+BUILD = build_dir(ROOT) / PROFILE
+BUILD = str(BUILD.relative_to(ROOT) if BUILD.is_relative_to(ROOT) else BUILD)
 PARAMETERS = pipeline.check_settings(PROFILE, OVERRIDES, ROOT)
 VALUES = pipeline.profile_values(PROFILE, OVERRIDES, ROOT)
+EXTRACTION = {name: VALUES[name] for name in EXTRACTED if name in VALUES}
+pipeline.prepare(PROFILE, PARAMETERS | {FEATURES: EXTRACTION}, ROOT)
 NOTEBOOKS = [f"{BUILD}/notebooks/{stem}.ipynb" for stem in PARAMETERS]
 
 
-def options(names):
-    """The overrides among `names`, as the command line takes them."""
-    return " ".join(f"-p {name} {shlex.quote(text)}" for name, text in OVERRIDES if name in names)
+def values(name):
+    """The file that holds what a rule's command is given."""
+    return f"{BUILD}/parameters/{name}.json"
 
 
 def needed(stem):
@@ -66,48 +70,50 @@ rule publish:
     output:
         f"{BUILD}/published",
     shell:
-        "{PYTHON} -m micro_paper publish --profile {PROFILE}"
+        "{PYTHON:q} -m micro_paper publish --profile {PROFILE:q}"
 
 
 rule extract:  # one part of the texts; parts run side by side, on several machines if need be
+    input:
+        values=values(FEATURES),
     output:
         touch(BUILD + "/features/{shard}-of-" + f"{SHARDS}.done"),
     params:
         features=pipeline.feature_fingerprint(VALUES, ROOT),
-        options=options(EXTRACTED),
     threads: workflow.cores or 1
     shell:
-        "{PYTHON} -m micro_paper extract --profile {PROFILE} --shard {wildcards.shard} --of {SHARDS} {params.options}"
+        "{PYTHON:q} -m micro_paper extract --profile {PROFILE:q} --values {input.values:q} "
+        "--shard {wildcards.shard} --of {SHARDS}"
 
 
 rule features:  # all of it, which is little after the parts, and the manifest
     input:
         [f"{BUILD}/features/{shard}-of-{SHARDS}.done" for shard in range(SHARDS) if SHARDS > 1],
+        values=values(FEATURES),
     output:
         touch(f"{BUILD}/features.done"),
     params:
         features=pipeline.feature_fingerprint(VALUES, ROOT),
-        options=options(EXTRACTED),
     threads: workflow.cores or 1
     shell:
-        "{PYTHON} -m micro_paper extract --profile {PROFILE} {params.options}"
+        "{PYTHON:q} -m micro_paper extract --profile {PROFILE:q} --values {input.values:q}"
 
 
-for STEM, CHOSEN in PARAMETERS.items():
+for STEM in PARAMETERS:
 
     rule:
         name:
             f"notebook_{STEM}"
         input:
             needed(STEM),
+            values=values(STEM),
         output:
             f"{BUILD}/notebooks/{STEM}.ipynb",
         priority: len(LONGEST) - LONGEST.index(STEM[:2]) if STEM[:2] in LONGEST else 0
         params:
             stem=STEM,
-            parameters=json.dumps(CHOSEN),
-            options=options(CHOSEN.keys() | read_parameters(ROOT / "notebooks" / f"{STEM}.ipynb").keys()),
             **provenance.fingerprint(ROOT / "notebooks" / f"{STEM}.ipynb", ROOT),
         threads: THREADS
         shell:
-            "{PYTHON} -m micro_paper run {params.stem} --profile {PROFILE} --threads {threads} {params.options}"
+            "{PYTHON:q} -m micro_paper run {params.stem:q} --profile {PROFILE:q} --values {input.values:q} "
+            "--threads {threads}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import platform
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -14,9 +17,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from micro_paper.errors import InputError
+from micro_paper.errors import InputError, refusal
 
 DRAFT = ".draft"  # ending of a file that is being written
+_HOST = re.sub(r"\W", "", platform.node())[:40]  # a disk may be shared: only its own machine knows a process
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -26,7 +30,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         OSError: it cannot be written there; it names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=DRAFT)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=draft_prefix(f".{path.name}"), suffix=DRAFT)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -119,6 +123,59 @@ def read_json(text: str) -> Any:
         raise
     except ValueError as error:
         raise InputError(f"it is no JSON: {error}") from None
+
+
+def check_writable(path: Path) -> None:
+    """Make the folders of `path` and refuse, before any work is done, what `write_atomic` could not write.
+
+    Raises:
+        InputError: the path, the cause and the fix.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is there and no file: name a file in it, or another")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=draft_prefix(f".{path.name}"), suffix=DRAFT)
+    except OSError as error:
+        error.filename = str(path)
+        raise InputError(f"cannot be written: {refusal(error)}") from None
+    os.close(handle)
+    os.unlink(draft)
+
+
+def move(path: Path, target: Path) -> None:
+    """Put a file at `target`, whole or not at all; from one file system to another by a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        write_atomic(target, path.read_bytes())
+        path.unlink()
+
+
+def draft_prefix(name: str) -> str:
+    """Return how the name of a half-made file begins, so that `sweep` can tell whose it is."""
+    return f"{name[:150]}-{_HOST}-{os.getpid()}-"
+
+
+def sweep(folder: Path) -> None:
+    """Remove the half-made files below `folder` whose process, of this machine, is dead."""
+    for path in folder.rglob(f"*-{_HOST}-*"):
+        whose = re.search(rf"-{_HOST}-(\d+)-\w+{re.escape(DRAFT)}(\.ipynb)?$", path.name)
+        if whose and path.is_file() and not _alive(int(whose[1])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no number of a process
+        return True
+    return True
 
 
 def digest(content: bytes | Iterable[bytes]) -> bytes:

@@ -28,6 +28,9 @@ limit: int | None = None  # none: all"""
 CHECK = "from micro_paper.workflow.parameters import check_parameters\n\nchosen = check_parameters(globals())"
 
 
+os.environ.pop("MICRO_PAPER_BUILD", None)  # tests build in folders of their own
+
+
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point MICRO_PAPER_DATA at the mirror of the open data beside the checkout, or skip where there is none."""

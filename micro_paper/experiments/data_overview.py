@@ -15,7 +15,7 @@ from micro_paper.experiments.worlds import World, load_world
 from micro_paper.features.extract import pool_store
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.files import sha256
-from micro_paper.paths import project_root
+from micro_paper.paths import stores_dir
 
 GROUPED, FIRST_500 = "grouped by prompt", "first 500 rows of each attribute"
 
@@ -125,7 +125,7 @@ def store_reports(
         for name in filter(_is_text, names):
             pools.setdefault(data.describe(name).pool, name)
         for pool, name in pools.items():
-            root = project_root() / "build" / "features"
+            root = stores_dir()
             store = pool_store(name, features, root, device=device, progress=progress)
             report = store.report()
             items = report["items"]

@@ -12,7 +12,7 @@ from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import World, load_folds
 from micro_paper.features.extract import FeatureStore, extract
 from micro_paper.features.settings import FeatureSettings
-from micro_paper.paths import project_root
+from micro_paper.paths import stores_dir
 
 
 def deeper_settings(parameters: Mapping[str, Any]) -> FeatureSettings:
@@ -78,7 +78,7 @@ def deeper_store(
         device, shard, of, progress: as in `features.extract`.
     """
     sets = [rows for name in dict.fromkeys(names) if len(rows := data.load_whole(name))]
-    folder = root or project_root() / "build" / "features"
+    folder = root or stores_dir()
     return extract(sets, settings, folder, device=device, shard=shard, of=of, progress=progress and sys.stderr.isatty())
 
 

@@ -16,7 +16,7 @@ from micro_paper.data import synthetic
 from micro_paper.errors import InputError
 from micro_paper.files import sha256
 from micro_paper.pairs import Pairs
-from micro_paper.paths import project_root
+from micro_paper.paths import stores_dir
 
 if TYPE_CHECKING:
     from micro_paper.features.store import FeatureStore
@@ -122,7 +122,7 @@ def load_world(
     if features is None:
         raise InputError(f"{name} is a text world: give feature settings with a backbone")
     if encoded is None:
-        root = str(store or project_root() / "build" / "features")
+        root = str(store or stores_dir())
         encoded = _pool_store(name, features, device, root, progress)
     splits = {split: encoded.pairs(rows) for split, rows in sets.items()}
     if info.kind == "rated":

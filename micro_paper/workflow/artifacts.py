@@ -21,7 +21,7 @@ import pandas as pd
 
 from micro_paper.errors import InputError
 from micro_paper.files import sha256, write_atomic
-from micro_paper.paths import project_root
+from micro_paper.paths import build_dir, project_root
 from micro_paper.report import formatting
 from micro_paper.report.columns import meanings
 from micro_paper.workflow.manifest import (
@@ -101,7 +101,7 @@ class Artifacts:
     @property
     def build(self) -> Path:
         """The folder that is written to, `build/PROFILE`."""
-        return self.root / "build" / self.profile
+        return build_dir(self.root) / self.profile
 
     def table(
         self,

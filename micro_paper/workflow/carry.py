@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_paper.errors import InputError
-from micro_paper.paths import project_root
+from micro_paper.paths import build_dir, project_root
 from micro_paper.workflow import manifest, publishing
 from micro_paper.workflow.comparison import Comparison, compare
 from micro_paper.workflow.provenance import fingerprint
@@ -48,7 +48,7 @@ def carry(profile: str, before: Path, after: Path | None = None, root: Path | No
     manifest.check_profile(profile)
     root = Path(root) if root else project_root()
     with publishing.turn(profile, root):
-        return _carry(profile, before, after or root / "build" / profile, root)
+        return _carry(profile, before, after or build_dir(root) / profile, root)
 
 
 def _carry(profile: str, before: Path, after: Path, root: Path) -> Carried:

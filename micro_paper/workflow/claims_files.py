@@ -15,7 +15,7 @@ from micro_paper.claims import evidence
 from micro_paper.claims.judge import FILES, KINDS, SOURCE_COLUMNS, VERDICTS, judge
 from micro_paper.errors import InputError, MissingError, suggest
 from micro_paper.paper import values as paper_values
-from micro_paper.paths import project_root
+from micro_paper.paths import build_dir, project_root
 from micro_paper.workflow import manifest
 
 JUDGED = {"micro": "verdict", "micro_plus": "micro_plus_verdict"}
@@ -98,7 +98,7 @@ def gather(profile: str, root: Path | None = None, *, built: bool = False) -> pd
     """
     root = root or project_root()
     manifest.check_profile(profile)
-    folder = root / "build" / profile / "results" if built else root / "results" / profile
+    folder = build_dir(root) / profile / "results" if built else root / "results" / profile
     entries = (
         _built_entries(profile, root) if built else manifest.files_of(manifest.read_lines(folder / "manifest.jsonl"))
     )
@@ -121,7 +121,7 @@ def evidence_files(profile: str, root: Path | None = None) -> dict[str, str]:
     """Return {name: sha256} of the evidence that `gather` reads from `build/PROFILE`, for `Artifacts`."""
     if profile == "smoke":
         return {}
-    folder = (root or project_root()) / "build" / profile / "results"
+    folder = build_dir(root) / profile / "results"
     return {path.stem: files.sha256(path.read_bytes()) for path in sorted(folder.glob(FILES))}
 
 
@@ -187,7 +187,7 @@ def _wrong(line: tuple, rules: pd.Series, parts: set) -> Iterator[str]:
 def _built_entries(profile: str, root: Path) -> list[dict]:
     from micro_paper.workflow.notebooks import code_cells, joined, read_notebook
 
-    folder = root / "build" / profile / "manifest"
+    folder = build_dir(root) / profile / "manifest"
     unfinished = []
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         source = "\n".join(joined(cell["source"]) for cell in code_cells(read_notebook(path)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from micro_paper.data.named import named_worlds
 from micro_paper.errors import InputError, MissingError
-from micro_paper.paths import cache_dir, mirror, project_root
+from micro_paper.paths import absolute, cache_dir, mirror, project_root
 from micro_paper.workflow.parameters import Value, read_profile
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
@@ -57,7 +57,7 @@ def profile_needs(name: str, root: Path | None = None) -> list[str]:
     backbone = str(values.get("backbone", "none"))
     if backbone == "smollm2":
         lacking += [text for good, text in (_backbone(),) if not good]
-    elif backbone != "none" and not Path(backbone).is_dir():
+    elif backbone != "none" and not absolute(backbone).is_dir():
         if not _gpu()[0]:
             lacking.append("a CUDA GPU is needed")
         lacking.append(f"{backbone} comes from the hub: connect, or set backbone to a folder that holds it")
@@ -67,6 +67,7 @@ def profile_needs(name: str, root: Path | None = None) -> list[str]:
 def _missing_data(values: Mapping[str, Value]) -> list[str]:
     try:
         from micro_paper import data
+        from micro_paper.data.catalogue import ENTRIES
     except ImportError as error:
         return [f"the data sets cannot be looked up ({error}): `make setup`"]
     lacking, remote = [], []
@@ -78,17 +79,18 @@ def _missing_data(values: Mapping[str, Value]) -> list[str]:
         except (InputError, MissingError) as error:
             lacking.append(str(error))
             continue
-        if info.url and not _here(info.pool):
+        folder = ENTRIES[name].files.split("/")[0] if name in ENTRIES else ""
+        if info.url and not _here(folder or info.pool):
             remote.append(name)
     if remote:
         lacking.append(f"{', '.join(remote)}: connect for a download at first use, or set MICRO_PAPER_DATA to a mirror")
     return lacking
 
 
-def _here(pool: str) -> bool:
-    """Whether the mirror or the download cache has a folder of that pool (its files are checked when read)."""
+def _here(folder: str) -> bool:
+    """Whether the mirror or the download cache has a folder of that name (its files are checked when read)."""
     bases = [mirror(), cache_dir() / "downloads"]
-    return any((base / pool).is_dir() for base in bases if base is not None)
+    return any((base / folder).is_dir() for base in bases if base is not None)
 
 
 def _python() -> tuple[bool, str]:

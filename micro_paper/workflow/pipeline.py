@@ -7,23 +7,27 @@ notebook, executing it in place or checking it out again changes no content.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from micro_paper.data.named import WORLD_PARAMETERS, named_worlds
-from micro_paper.errors import InputError
+from micro_paper.errors import InputError, shown
 from micro_paper.features.settings import DEEPER_PARAMETERS, FEATURE_PARAMETERS
-from micro_paper.files import lock, write_atomic
-from micro_paper.paths import project_root
+from micro_paper.files import lock, sha256, sweep, write_atomic
+from micro_paper.paths import absolute_environment, build_dir, project_root, stores_dir
 from micro_paper.workflow.notebooks import read_notebook
-from micro_paper.workflow.parameters import Value, check_names, read_parameters, read_profile
+from micro_paper.workflow.parameters import Value, check_names, read_parameters, read_profile, read_values
 from micro_paper.workflow.provenance import PACKAGE, code_closure, content_hash
 from micro_paper.workflow.run import resolve
+
+_AGAIN = "_again"  # in a file of parameters: when it was found that the notebook was made with others
 
 
 def notebook_files(root: Path | None = None) -> list[Path]:
@@ -37,15 +41,40 @@ def parse_settings(settings: Iterable[str]) -> list[tuple[str, str]]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name.isidentifier():
-            raise InputError(f"a setting is name=value, got {setting!r}")
+            raise InputError(f"a setting is name=value, got {shown(setting)}")
         pairs.append((name, text))
     return pairs
 
 
+def encode(overrides: Sequence[tuple[str, str]]) -> str:
+    """Return settings as one text of letters and digits that no shell and no configuration reads otherwise."""
+    return base64.urlsafe_b64encode(json.dumps(overrides).encode()).decode()
+
+
+def decode(arguments: Iterable[str] | None) -> list[tuple[str, str]]:
+    """Return the settings among Snakemake's `--config name=value ...`, as typed; `encoded` is what `encode` made.
+
+    Snakemake itself reads each value as YAML: `context_1=Note: be brief.` would be a mapping.
+    """
+    pairs = dict(parse_settings(arguments or ()))
+    encoded = pairs.pop("encoded", None)
+    for name in ("profile", "shards", "threads"):
+        pairs.pop(name, None)
+    if encoded is not None:
+        try:
+            pairs |= dict(json.loads(base64.urlsafe_b64decode(encoded)))
+        except ValueError as error:
+            raise InputError(f"encoded={shown(encoded)} is none of ours ({error}): write name=value") from None
+    return sorted(pairs.items())
+
+
 def check_settings(
-    profile: str, overrides: Sequence[tuple[str, str]], root: Path | None = None
+    profile: str,
+    overrides: Sequence[tuple[str, str]],
+    root: Path | None = None,
+    given: Mapping[str, Value] | None = None,
 ) -> dict[str, dict[str, Value]]:
-    """Return {stem: parameters} of every notebook under a profile and overrides.
+    """Return {stem: parameters} of every notebook under a profile and overrides; `given` as for `resolve`.
 
     Raises:
         InputError: unknown profile, a name that no notebook and no profile has, or an ill-typed value.
@@ -56,29 +85,28 @@ def check_settings(
     known = set(read_profile(profile, root)).union(*declared.values())
     check_names([name for name, _ in overrides], known, "of the notebooks")
     return {
-        path.stem: resolve(path, profile, [o for o in overrides if o[0] in declared[path.stem]], root) for path in files
+        path.stem: resolve(path, profile, [o for o in overrides if o[0] in declared[path.stem]], root, given)
+        for path in files
     }
 
 
 def feature_fingerprint(values: Mapping[str, Value], root: Path | None = None) -> str:
-    """Return a text that changes whenever features would: settings, data sets, code."""
+    """Return a hash that changes whenever features would: settings, data sets, code."""
     root = root or project_root()
     code = content_hash(code_closure([f"import {PACKAGE}.features", f"import {PACKAGE}.data"], root), root)
     settings = {name: values.get(name) for name in (*FEATURE_PARAMETERS, *DEEPER_PARAMETERS, *WORLD_PARAMETERS)}
-    return json.dumps({"settings": settings, "code": code}, sort_keys=True)
-
-
-def features_root(root: Path | None = None) -> Path:
-    """Return the folder of the feature stores, `build/features`: content-addressed, for all profiles."""
-    return (root or project_root()) / "build" / "features"
+    return sha256(json.dumps({"settings": settings, "code": code}, sort_keys=True).encode())
 
 
 def profile_values(
-    profile: str, overrides: Sequence[tuple[str, str]] = (), root: Path | None = None
+    profile: str,
+    overrides: Sequence[tuple[str, str]] = (),
+    root: Path | None = None,
+    given: Mapping[str, Value] | None = None,
 ) -> dict[str, Value]:
     """Return the profile's values with the overrides in place, typed as the notebooks declare them."""
-    values = read_profile(profile, root)
-    for parameters in check_settings(profile, overrides, root).values():
+    values = read_profile(profile, root) | dict(given or {})
+    for parameters in check_settings(profile, overrides, root, given).values():
         values.update(parameters)
     return values
 
@@ -89,11 +117,13 @@ def extract(
     of: int | None = None,
     overrides: Sequence[tuple[str, str]] = (),
     root: Path | None = None,
+    given: Mapping[str, Value] | None = None,
 ) -> list[str]:
     """Extract the features of every data set with text that the profile names; return their names.
 
     Args:
         shard, of: this part (counted from 0) of how many; None for whatever is missing, and the manifest.
+        given: as for `resolve`.
 
     Raises:
         InputError: an unknown profile, setting, data set or device, or a shard out of range.
@@ -101,7 +131,8 @@ def extract(
     root = root or project_root()
     if (shard is None) != (of is None) or (of is not None and not 0 <= shard < of):
         raise InputError(f"shard must be 0 to of - 1, got shard {shard} of {of}")
-    values = profile_values(profile, overrides, root)
+    values = profile_values(profile, overrides, root, given)
+    sweep(stores_dir(root))
     from micro_paper import data
     from micro_paper.experiments import larger_backbone
     from micro_paper.features.extract import pool_store
@@ -120,10 +151,10 @@ def extract(
     device = str(values.get("device", "auto"))
     options = {"device": device, "shard": shard, "of": of, "progress": sys.stderr.isatty()}
     for name in pools.values():
-        pool_store(name, settings, features_root(root), **options)
+        pool_store(name, settings, stores_dir(root), **options)
     if deep := larger_backbone.deeper_names(values):
         settings = larger_backbone.deeper_settings(values)
-        larger_backbone.deeper_store(deep, settings, features_root(root), **options)
+        larger_backbone.deeper_store(deep, settings, stores_dir(root), **options)
     return list(pools.values())
 
 
@@ -137,7 +168,7 @@ def publish(profile: str, root: Path | None = None) -> list[str]:
     from micro_paper.workflow import publishing
 
     with _lock(profile, root, wait=True):
-        manifests = root / "build" / profile / "manifest"
+        manifests = build_dir(root) / profile / "manifest"
         started = [p.stem for p in notebook_files(root) if list(manifests.glob(f"{p.stem}.*jsonl"))]
         published = publishing.publish(profile, root=root, notebooks=started or None)
         write_atomic(_marker(profile, root), f"{_published_hash(profile, root)}\n".encode())
@@ -153,9 +184,8 @@ def reproduce(
 ) -> int:
     """Run Snakemake for a profile; with None, for what `default_profiles` says.
 
-    Settings are checked before Snakemake starts. Finished notebooks that a run by hand has made since with
-    other parameters and a publication that was changed by hand are made again. A lock keeps a second run of
-    the same profile out and vanishes with its process, so that the same command takes up a killed run.
+    Settings are checked before Snakemake starts, in which paths are those of the working directory. A lock keeps a
+    second run of the same profile out and vanishes with its process, so that the same command takes up a killed run.
 
     Returns:
         Snakemake's exit status.
@@ -165,14 +195,19 @@ def reproduce(
         raise InputError(f"jobs must be >= 1, got {jobs}")
     overrides = parse_settings(settings)
     profiles = [profile] if profile else default_profiles(root)
-    wanted = {name: check_settings(name, overrides, root) for name in profiles}
+    encoded = {}
+    for name in profiles:
+        stated = read_profile(name, root).items()
+        # a path is absolute in the values; an override of another type goes as it was typed
+        texts = [i for i in profile_values(name, overrides, root).items() if isinstance(i[1], str) and i not in stated]
+        encoded[name] = encode([*overrides, *texts])
     for name in profiles:
         with _lock(name, root) as inside:
-            _drop_outdated(name, wanted[name], root)
             command = [sys.executable, "-m", "snakemake", "--cores", str(jobs)]
             command += ["--rerun-incomplete", "--nolock", "--quiet", "host", "reason", *options]
-            command += ["--config", f"profile={name}", *(f"{key}={text}" for key, text in overrides)]
-            status = subprocess.run(command, cwd=root, env=os.environ | inside, check=False).returncode
+            command += ["--config", f"profile={name}", f"encoded={encoded[name]}"]
+            environment = os.environ | absolute_environment() | inside
+            status = subprocess.run(command, cwd=root, env=environment, check=False).returncode
         if status:
             return status
     return 0
@@ -183,20 +218,38 @@ def default_profiles(root: Path) -> list[str]:
     return ["bundled"] if (root / "results" / "bundled" / "manifest.jsonl").is_file() else ["smoke", "open"]
 
 
-def _drop_outdated(profile: str, wanted: Mapping[str, Mapping[str, Value]], root: Path) -> None:
-    for stem, parameters in wanted.items():
-        done = root / "build" / profile / "notebooks" / f"{stem}.ipynb"
-        if done.is_file():
-            ran = read_notebook(done).get("metadata", {}).get("papermill", {}).get("parameters")
-            if ran != dict(parameters):
-                done.unlink()
+def prepare(profile: str, wanted: Mapping[str, Mapping[str, Value]], root: Path) -> dict[str, Path]:
+    """Write `build/PROFILE/parameters/NAME.json` for each name in `wanted`, its values; return {name: file}.
+
+    A rule makes its notebook again when its file changes. One changes with its values, and also where the finished
+    notebook was made with others, by hand. The note of a publication that was changed by hand since is removed, and
+    what killed runs left.
+    """
+    build = build_dir(root) / profile
+    sweep(build)
+    files = {name: build / "parameters" / f"{name}.json" for name in wanted}
+    for name, path in files.items():
+        values = dict(wanted[name])
+        done = build / "notebooks" / f"{name}.ipynb"
+        other = done.is_file() and _made_with(done) != values
+        if other or not path.is_file() or read_values(path) != values:
+            write_atomic(path, json.dumps(values | ({_AGAIN: time.time_ns()} if other else {}), indent=1).encode())
     marker = _marker(profile, root)
     if marker.is_file() and marker.read_text().strip() != _published_hash(profile, root):
         marker.unlink()
+    return files
+
+
+def _made_with(notebook: Path) -> dict[str, Value] | None:
+    """Return the parameters of an executed notebook, or None where the file does not say."""
+    try:
+        return read_notebook(notebook).get("metadata", {}).get("papermill", {}).get("parameters")
+    except InputError:
+        return None
 
 
 def _marker(profile: str, root: Path) -> Path:
-    return root / "build" / profile / "published"
+    return build_dir(root) / profile / "published"
 
 
 def _published_hash(profile: str, root: Path) -> str:
@@ -207,7 +260,7 @@ def _published_hash(profile: str, root: Path) -> str:
 @contextmanager
 def _lock(profile: str, root: Path, *, wait: bool = False) -> Iterator[dict[str, str]]:
     """Keep other processes from making or publishing the profile, but for children that get the variables given."""
-    path = (root / "build" / profile / ".lock").resolve()
+    path = (build_dir(root) / profile / ".lock").resolve()
     inside = {"MICRO_PAPER_INSIDE": str(path)}
     with nullcontext() if inside.items() <= os.environ.items() else lock(path, wait=wait):
         yield inside

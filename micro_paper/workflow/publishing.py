@@ -11,7 +11,7 @@ from typing import Any
 
 from micro_paper import files
 from micro_paper.errors import InputError, MissingError
-from micro_paper.paths import project_root
+from micro_paper.paths import build_dir, project_root
 from micro_paper.workflow import manifest
 from micro_paper.workflow.provenance import fingerprint
 
@@ -25,7 +25,7 @@ def _command(profile: str) -> str:
 
 def _lines(root: Path, profile: str, notebooks: Sequence[str] | None) -> list[dict[str, Any]]:
     """Return the manifest lines of the finished notebooks that wrote files, or say which are not finished."""
-    folder = root / "build" / profile / "manifest"
+    folder = build_dir(root) / profile / "manifest"
     final = {p.stem: p for p in folder.glob("*.jsonl") if not p.name.endswith(".partial.jsonl")}
     started = {p.name.removesuffix(".partial.jsonl") for p in folder.glob("*.partial.jsonl")}
     wanted = {Path(name).stem for name in notebooks} if notebooks is not None else set(final) | started
@@ -102,7 +102,7 @@ def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | N
         contents: dict[str, bytes] = {}
         for entry in manifest.files_of(lines):
             kind, _, name = entry["file"].split("/")
-            path = root / "build" / profile / kind / name
+            path = build_dir(root) / profile / kind / name
             if not path.is_file():
                 raise InputError(f"{path} is gone: run {entry['notebook']} again")
             contents[entry["file"]] = path.read_bytes()

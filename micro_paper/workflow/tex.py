@@ -7,7 +7,7 @@ from pathlib import Path
 
 from micro_paper.errors import MissingError, suggest
 from micro_paper.files import write_atomic
-from micro_paper.paths import project_root
+from micro_paper.paths import build_dir, project_root
 from micro_paper.report import formatting
 from micro_paper.workflow import manifest
 
@@ -35,7 +35,7 @@ def write_tex(
     if not known:
         raise MissingError(f"profile {profile} has no committed tables: make and publish it first")
     names = list(dict.fromkeys(name for table in tables for name in _named(table, known))) if tables else known
-    place = Path(output) if output else root / "build" / profile / "tex"
+    place = Path(output) if output else build_dir(root) / profile / "tex"
     written = []
     for name in names:
         caption, _, table = (folder / f"{name}.md").read_text(encoding="utf-8").rpartition("\n\n")
