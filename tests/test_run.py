@@ -1,5 +1,6 @@
 """The strict runner: parameters are checked first, and only a finished notebook looks finished."""
 
+import errno
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from micro_paper import files
 from micro_paper.errors import InputError, MissingError
 from micro_paper.workflow.notebooks import problems, read_notebook
 from micro_paper.workflow.run import NotebookError, find_notebook, refresh, resolve, run
@@ -137,6 +139,89 @@ def test_plain_papermill_fails_too_on_a_misspelt_parameter(notebook, checkout):
     done = subprocess.run([*papermill, "-f", "profiles/open.yaml"], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert shown(checkout / "out.ipynb").startswith("open 7 0.5 None\n")
+
+
+def test_the_kernel_is_the_running_interpreter_whatever_is_called_python3(notebook, checkout, monkeypatch):
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "another", "language": "python"}
+    folder = checkout / "jupyter" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(checkout / "jupyter"))
+    refresh(notebook)
+    assert shown(run("05")) == shown(notebook)
+
+
+def test_paths_are_those_of_the_command_and_the_build_folder_moves(checkout, make_notebook):
+    parameters = 'profile: str = "smoke"  # its name\ntrain_on: str = "none"  # data'
+    source = "import os\n\nprint(train_on, os.environ['MICRO_PAPER_CACHE'], os.environ['MICRO_PAPER_DATA'])"
+    path = make_notebook(checkout / "notebooks" / "05_stage2.ipynb", source, parameters=parameters)
+    here = checkout / "mine {here}"
+    here.mkdir()
+    places = {"MICRO_PAPER_BUILD": "made", "MICRO_PAPER_CACHE": "cache", "MICRO_PAPER_DATA": "../data"}
+    arguments = ("run", "05", "-p", "train_on", "jsonl:a.jsonl", "-o", "out.ipynb")
+    done = command(*arguments, cwd=here, env=os.environ | places)
+    assert done.returncode == 0, done.stderr
+    assert shown(here / "out.ipynb") == f"jsonl:{here}/a.jsonl {here}/cache {checkout}/data\n"
+    assert (here / "made" / "smoke" / "running").is_dir() and not (checkout / "build").exists()
+    # papermill's own kernel works in the directory of the command
+    papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), "-", "-p", "train_on"]
+    done = subprocess.run(
+        [*papermill, "jsonl:a.jsonl"], cwd=here, env=os.environ | places, capture_output=True, text=True
+    )
+    assert f"jsonl:{here}/a.jsonl" in done.stdout, done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(notebook, checkout):
+    (checkout / "there.ipynb").mkdir()
+    for output in ("there.ipynb", "Snakefile/out.ipynb", "/proc/none/out.ipynb", "out.txt"):
+        with pytest.raises(InputError, match="cannot be written|is there and no file|must be an .ipynb file"):
+            run("05", output=output)
+    assert not list(checkout.glob("build/*/running/*"))
+
+
+def test_a_file_passes_to_another_file_system(tmp_path, monkeypatch):
+    def crossing(self, target):
+        raise OSError(errno.EXDEV, "another file system", str(self))
+
+    source, target = tmp_path / "a" / "out.ipynb", tmp_path / "b" / "out.ipynb"
+    source.parent.mkdir()
+    source.write_text("done")
+    monkeypatch.setattr(Path, "replace", crossing)
+    files.move(source, target)
+    assert target.read_text() == "done" and [p.name for p in target.parent.iterdir()] == ["out.ipynb"]
+    assert not source.exists()
+
+
+def test_a_finished_run_is_kept_where_there_is_no_room_for_it(notebook, checkout, monkeypatch):
+    out = checkout / "elsewhere" / "out.ipynb"
+
+    def full(path, target):
+        if target == out:
+            raise OSError(errno.ENOSPC, "no room", str(target))
+        files.move(path, target)
+
+    monkeypatch.setattr("micro_paper.workflow.run._execute", lambda source, partial, values: partial.write_text("done"))
+    monkeypatch.setattr("micro_paper.workflow.run.move", full)
+    with pytest.raises(NotebookError, match="No space left on device: make room there.*build/smoke/failed/05_stage2"):
+        run("05", output=out)
+    assert (checkout / "build" / "smoke" / "failed" / "05_stage2.ipynb").read_text() == "done" and not out.exists()
+
+
+def test_what_dead_processes_left_is_cleared_and_a_living_one_keeps_its_draft(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ours, others = tmp_path / "running" / "deep", tmp_path / "a-draft.ipynb"
+    ours.mkdir(parents=True)
+    left, kept = [], [others, ours / "05-elsewhere-host-1-ab.draft", ours / "05.ipynb"]
+    for name in (".table.csv", "05_stage2"):
+        for ending in (".draft", ".draft.ipynb"):
+            living = files.draft_prefix(name)
+            kept.append(ours / f"{living}ab_1{ending}")
+            left.append(ours / f"{living.replace(f'-{os.getpid()}-', f'-{dead.pid}-')}ab_1{ending}")
+    for path in left + kept:
+        path.write_text("half")
+    files.sweep(tmp_path)
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
 
 
 def test_refresh_brings_a_notebook_into_its_committed_form(notebook):

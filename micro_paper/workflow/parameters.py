@@ -3,7 +3,9 @@
 A notebook declares each parameter on one line, `name: type = literal  # help`, in the cell tagged
 `parameters`. The types are str, int, float, bool, `Literal[...]` of one of these, and any of them `| None`.
 The same rules hold for values from a profile, from the command line, and, inside the notebook, for whatever
-papermill has injected.
+papermill has injected. A relative path is that of the working directory: where the command was typed, also for
+papermill by hand (whose kernel works there, unless --cwd says otherwise), and `notebooks/` for a notebook opened in
+Jupyter.
 """
 
 from __future__ import annotations
