@@ -208,7 +208,7 @@ def test_a_model_that_is_not_there(tmp_path, monkeypatch):
         Backbone.load(str(tmp_path))
 
 
-def test_a_hub_model_is_named_by_its_revision(tiny, tmp_path, monkeypatch):
+def test_a_hub_model_is_named_by_its_content(tiny, tmp_path, monkeypatch):
     import huggingface_hub
 
     seen = []
@@ -220,12 +220,13 @@ def test_a_hub_model_is_named_by_its_revision(tiny, tmp_path, monkeypatch):
         return str(target)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
-    assert fingerprint("org/model") != fingerprint("org/model@" + "1" * 40)
-    assert fingerprint("org/model") == fingerprint("org/model@" + "0" * 40) != fingerprint("org/other")
-    assert Backbone.load("org/model@" + "1" * 40, 1, "float32", "cpu").fingerprint == fingerprint(
-        "org/model@" + "1" * 40
-    )
-    assert {name for name, _ in seen} == {"org/model", "org/other"}
+    assert fingerprint("org/model") == fingerprint("org/model@" + "1" * 40) == fingerprint(tiny)
+    assert Backbone.load("org/model@" + "1" * 40, 1, "float32", "cpu").fingerprint == fingerprint(tiny)
+    assert {name for name, _ in seen} == {"org/model"}
+    weights = tmp_path / "snapshots" / ("0" * 40) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(weights.parent))
+    assert fingerprint("org/model") != fingerprint(tiny)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json", "chat_template.jinja"])

@@ -183,7 +183,10 @@ def test_a_revision_is_resolved_once_and_reused(tmp_path: Path, monkeypatch: pyt
         asked.append(repository)
         return SimpleNamespace(sha=next(revisions))
 
-    def load_dataset(repository: str, data_dir: str | None, split: str, revision: str) -> datasets.Dataset:
+    def load_dataset(
+        repository: str, data_dir: str | None, split: str, revision: str, trust_remote_code: bool
+    ) -> datasets.Dataset:
+        assert trust_remote_code is False
         loaded.append((repository, split, revision))
         return datasets.Dataset.from_list([json.loads(line) for line in (FIXTURES / "rpr" / f"{split}.jsonl").open()])
 
@@ -193,6 +196,30 @@ def test_a_revision_is_resolved_once_and_reused(tmp_path: Path, monkeypatch: pyt
     registry._build.cache_clear()  # as in another process
     data.load("rpr")
     assert asked == ["microsoft/rpr"] and {r for *_, r in loaded} == {"a" * 40}
-    lock = json.loads((tmp_path / "cache" / "hub-revisions.json").read_text())
-    assert lock == {"microsoft/rpr": "a" * 40}
+    (lock,) = (tmp_path / "cache" / "hub-revisions").iterdir()
+    assert (lock.name, lock.read_text()) == ("microsoft--rpr", "a" * 40)
     registry._build.cache_clear()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_two_first_downloads_take_one_revision(links, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path))
+    answers = iter(["a" * 40, "b" * 40])
+
+    def dataset_info(self: object, repository: str, timeout: float) -> SimpleNamespace:
+        sha = next(answers)
+        if sha[0] == "a":  # another process asks later and is done first
+            assert hub.resolve_revision(repository) == "b" * 40
+        return SimpleNamespace(sha=sha)
+
+    def link(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    if not links:
+        monkeypatch.setattr(hub.os, "link", link)
+    assert hub.resolve_revision("org/data") == "b" * 40
+    assert hub.resolve_revision("org/data") == "b" * 40
+    assert [p.name for p in (tmp_path / "hub-revisions").iterdir()] == ["org--data"]

@@ -161,7 +161,7 @@ class TestTokens:
     def test_the_whole_is_the_template(self, chat):
         messages = [*DIALOGUE[:-1], {"role": "user", "content": "Tea?"}]
         ids = chat.prompt(messages).ids
-        options = {"chat_template": chat.template} if chat.template else {}
+        options = {"chat_template": chat.template.source} if chat.template.source else {}
         text = chat.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
         assert ids.tolist() == chat.tokenizer(text, add_special_tokens=False).input_ids
         full = chat.tokenizer.apply_chat_template(
@@ -185,7 +185,7 @@ class TestTokens:
             ChatTokens(tiny_models.tokenizer(template), 100).prompt("Tea?")
 
     def test_a_start_token_that_is_sometimes_missing_is_refused(self):
-        template = "{% if messages|length == 1 %}{{ bos_token }}{% endif %}" + tiny_models.TEMPLATE[15:]
+        template = "{% if messages[0]['role'] == 'user' %}{{ bos_token }}{% endif %}" + tiny_models.TEMPLATE[15:]
         chat = ChatTokens(tiny_models.tokenizer(template), 100)
         assert chat.prompt("Tea?").ids[0] == 1
         with pytest.raises(InputError, match="starts with no beginning-of-sequence token"):
@@ -235,8 +235,12 @@ class TestCutting:
         whole = extract([rows()], settings, tmp_path).report()
         assert report["truncated"]["prompts"] > 0
         assert whole["truncated"] == {"prompts": 0, "responses": 0}
-        with pytest.raises(InputError, match="max_tokens=4096 is above the 2048 positions"):
-            extract([rows()], replace(settings, max_tokens=4096), tmp_path)
+
+    def test_max_tokens_falls_to_what_the_backbone_has(self, settings, tmp_path):
+        few = replace(settings, backbone=tiny_models.folder(tmp_path / "few", max_position_embeddings=64))
+        report = extract([rows()], few, tmp_path).report()
+        assert report["max_tokens"] == 64 and report["truncated"]["prompts"] > 0
+        assert "max_tokens" not in extract([rows()], replace(settings, max_tokens=64), tmp_path).report()
 
 
 class TestValues:

@@ -1,13 +1,15 @@
 """Data sets on the Hugging Face hub: the paper's own five, and the hub's copies of two open ones.
 
-The revision of each repository is looked up at its first download and written to `hub-revisions.json` in the cache;
-later downloads use it. A local copy (`path=`, or a folder of the data set's name under MICRO_PAPER_DATA, of parquet or
-JSON lines with the split in the file names) is used in place of the hub.
+The revision of each repository is looked up at its first download and written to a file of its own in the cache's
+folder `hub-revisions`; later downloads use it. A local copy (`path=`, or a folder of the data set's name under
+MICRO_PAPER_DATA, of parquet or JSON lines with the split in the file names) is used in place of the hub.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from micro_paper.data.frames import Built, Messages, duplicate_conflicts, from_r
 from micro_paper.data.pairs import prompt_key
 from micro_paper.data.sources import read_jsonl
 from micro_paper.errors import InputError, MissingError
-from micro_paper.files import write_atomic
+from micro_paper.files import DRAFT, write_atomic
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json")
 Rows = list[dict[str, Any]]
@@ -143,7 +145,8 @@ def _download(name: str, split: str, data_dir: str | None) -> Any:
     source = HUB[name]
     try:
         revision = resolve_revision(source.repository)
-        return datasets.load_dataset(source.repository, data_dir=data_dir, split=split, revision=revision)
+        where = {"data_dir": data_dir, "split": split, "revision": revision}
+        return datasets.load_dataset(source.repository, trust_remote_code=False, **where)
     except Exception as error:  # the hub's client raises many kinds; each means: not there
         raise MissingError(
             f"cannot read {source.repository} from the hub ({type(error).__name__}): allow network access, pass "
@@ -155,12 +158,19 @@ def resolve_revision(repository: str) -> str:
     """Return the commit of a hub data set: the one written down at its first download, else today's, then written."""
     from huggingface_hub import HfApi
 
-    lock = paths.cache_dir() / "hub-revisions.json"
-    known = json.loads(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
-    if repository not in known:
-        known[repository] = HfApi().dataset_info(repository, timeout=30).sha
-        write_atomic(lock, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
-    return known[repository]
+    lock = paths.cache_dir() / "hub-revisions" / repository.replace("/", "--")
+    if not lock.is_file():
+        sha = HfApi().dataset_info(repository, timeout=30).sha
+        draft = lock.with_name(f".{lock.name}-{os.getpid()}{DRAFT}")
+        write_atomic(draft, sha.encode())
+        with contextlib.suppress(FileExistsError):  # of two first downloads, the revision of one holds for both
+            try:
+                os.link(draft, lock)
+            except OSError:  # it is there, or this file system has no links
+                with lock.open("x", encoding="utf-8") as file:
+                    file.write(sha)
+        draft.unlink()
+    return lock.read_text(encoding="utf-8")
 
 
 def build(name: str, path: str | None = None, max_rows: int | None = None, seed: int = 0) -> Built:
