@@ -130,15 +130,17 @@ def load_world(
     if info.kind == "rated":
         table = data.ratings(name)
         splits = {split: with_ratings(pairs, sets[split], table) for split, pairs in splits.items()}
-    splits, alike = _without_alike(splits)
+    splits, alike = _without_alike(name, splits)
     return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address), alike=alike)
 
 
-def _without_alike(splits: Mapping[str, Pairs]) -> tuple[dict[str, Pairs], int]:
+def _without_alike(name: str, splits: Mapping[str, Pairs]) -> tuple[dict[str, Pairs], int]:
     """Return the splits without pairs of one feature row, which teach nothing, and how many; test stays complete."""
     kept, alike = dict(splits), 0
     for split in ("train", "validation"):
         same = (splits[split].chosen == splits[split].rejected).numpy()
+        if len(same) and same.all():
+            raise InputError(f"every {split} pair of {name} has two responses of the same tokens: raise max_tokens")
         if same.any():
             kept[split] = splits[split].select(np.flatnonzero(~same))
             alike += int(same.sum())

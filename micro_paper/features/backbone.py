@@ -243,9 +243,9 @@ class Backbone:
             raise InputError(f"backbone {self.name!r} is no causal model: features need a decoder")
 
     def _check_tokens(self) -> None:
-        known = self.model.get_input_embeddings().num_embeddings
+        known, unwritten = self.model.get_input_embeddings().num_embeddings, self.chat.unwritten
         for word, i in sorted(self.tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
-            if i >= known and i not in self.chat.unwritten:
+            if i >= known and i not in unwritten:
                 raise InputError(
                     f"backbone {self.name!r}: its tokenizer has the token {word!r} ({i}), its weights only {known} "
                     "tokens, so they do not belong together: use the tokenizer of these weights"
