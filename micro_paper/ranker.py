@@ -103,10 +103,11 @@ class Micro:
 
         Args:
             prompt: text, or a dialogue as chat messages.
-            responses: at least two.
+            responses: at least two. What `max_tokens` cuts, and different responses that are the same to the backbone,
+                are told by a warning.
             context: a stated criterion, such as "I prefer short answers."; None = stage 1's weights of the prompt.
         """
-        if isinstance(responses, str) or len(responses) < 2:
+        if isinstance(responses, str) or not isinstance(responses, Sequence) or len(responses) < 2:
             raise InputError("responses must be a list of at least two texts")
         rewards, log_weights = self._score(prompt, responses, context)
         margins = rewards[:, None, :] - rewards[None, :, :]
@@ -130,7 +131,7 @@ class Micro:
         if not prompt or (isinstance(prompt, str) and not prompt.strip()):
             raise InputError("prompt is empty: give a text or chat messages")
         if context is not None:
-            if not context.strip():
+            if not isinstance(context, str) or not context.strip():
                 raise InputError("context is empty: state a criterion, or leave it out")
             if not self.method.adapted:
                 raise InputError("this model was not adapted to contexts: call adapt before, or leave context out")

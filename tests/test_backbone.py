@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -172,6 +173,87 @@ def test_an_encoder_is_refused(tmp_path):
         Backbone.load(tiny_models.folder(tmp_path / "m", "bert", head="none"), 0, "float32", "cpu")
 
 
+def test_an_image_and_text_model_is_called_so(tmp_path):
+    import transformers as hf
+
+    text = tiny_models.config("qwen2").to_dict()
+    hf.LlavaConfig(text_config=text, vision_config={"model_type": "clip_vision_model"}).save_pretrained(tmp_path)
+    tiny_models.tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"\(llava\) is an image-and-text model .*: name a text model"):
+        Backbone.load(str(tmp_path), 0, "float32", "cpu")
+
+
+@pytest.mark.parametrize(("special", "ok"), [(False, False), (True, True)])
+def test_a_token_beyond_the_embedding(tiny, tmp_path, special, ok):
+    from tokenizers import AddedToken
+
+    shutil.copytree(tiny, tmp_path / "m")
+    words = tiny_models.tokenizer()
+    words.add_tokens([AddedToken("<pad>" if special else "fix", special=special)])
+    words.save_pretrained(tmp_path / "m")
+    if ok:  # no dialogue has it
+        assert len(words) - 1 not in Backbone.load(str(tmp_path / "m"), 1, "float32", "cpu").chat.prompt("<pad>").ids
+    else:
+        with pytest.raises(InputError, match=r"the token 'fix' \(262\), its weights only 262 .*do not belong together"):
+            Backbone.load(str(tmp_path / "m"), 1, "float32", "cpu")
+
+
+def test_a_special_token_of_the_template_beyond_the_embedding(tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "m")
+    words = tiny_models.tokenizer(tiny_models.TEMPLATE.replace("<|end|>", "<stop>"))
+    words.add_special_tokens({"additional_special_tokens": ["<stop>"]})
+    words.save_pretrained(tmp_path / "m")
+    with pytest.raises(InputError, match="the token '<stop>'"):
+        Backbone.load(str(tmp_path / "m"), 1, "float32", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "needs more memory than cpu has: lower token_budget"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "needs more memory than cpu has"),
+        (MemoryError(), "needs more memory than cpu has"),
+        (RuntimeError("CUDA error: unknown"), "does not run on cpu: CUDA error: unknown"),
+        (TypeError("unexpected keyword 'past_key_values'"), "is no causal model: unexpected keyword"),
+    ],
+)
+def test_why_a_model_does_not_run(tiny, monkeypatch, error, says):
+    def fail(*_, **__):
+        raise error
+
+    found = Backbone.load(tiny, 1, "float32", "cpu")
+    monkeypatch.setattr(Backbone, "_forward", fail)
+    with pytest.raises(InputError, match=says):
+        Backbone.load(tiny, 1, "float32", "cpu")
+    if "memory" in says:
+        with pytest.raises(InputError, match=says):
+            table(found, groups(), 40)
+
+
+def test_a_template_that_cannot_be_followed_refuses_the_backbone(tmp_path):
+    name = tiny_models.folder(
+        tmp_path / "m", template="{% if messages|length > 1 %}!{% endif %}" + tiny_models.TEMPLATE
+    )
+    with pytest.raises(InputError, match="backbone .* cannot be used: the model's chat template writes the roles"):
+        Backbone.load(name, 1, "float32", "cpu")
+
+
+def test_code_and_pickles_of_a_model_are_not_run(tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "m")
+    weights = tmp_path / "m" / "model.safetensors"
+    torch.save({"x": torch.ones(1)}, tmp_path / "m" / "pytorch_model.bin")
+    assert fingerprint(str(tmp_path / "m")) == fingerprint(tiny)  # it is not read
+    weights.unlink()
+    with pytest.raises(InputError, match="cannot be loaded"):
+        Backbone.load(str(tmp_path / "m"), 1, "float32", "cpu")
+    config = json.loads((Path(tiny) / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.Model"}}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "m" / "own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        Backbone.load(str(tmp_path / "m"), 1, "float32", "cpu")
+
+
 def test_missing_weights_are_refused(tiny, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -208,7 +290,7 @@ def test_a_model_that_is_not_there(tmp_path, monkeypatch):
         Backbone.load(str(tmp_path))
 
 
-def test_a_hub_model_is_named_by_its_revision(tiny, tmp_path, monkeypatch):
+def test_a_hub_model_is_named_by_its_content(tiny, tmp_path, monkeypatch):
     import huggingface_hub
 
     seen = []
@@ -220,12 +302,13 @@ def test_a_hub_model_is_named_by_its_revision(tiny, tmp_path, monkeypatch):
         return str(target)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
-    assert fingerprint("org/model") != fingerprint("org/model@" + "1" * 40)
-    assert fingerprint("org/model") == fingerprint("org/model@" + "0" * 40) != fingerprint("org/other")
-    assert Backbone.load("org/model@" + "1" * 40, 1, "float32", "cpu").fingerprint == fingerprint(
-        "org/model@" + "1" * 40
-    )
-    assert {name for name, _ in seen} == {"org/model", "org/other"}
+    assert fingerprint("org/model") == fingerprint("org/model@" + "1" * 40) == fingerprint(tiny)
+    assert Backbone.load("org/model@" + "1" * 40, 1, "float32", "cpu").fingerprint == fingerprint(tiny)
+    assert {name for name, _ in seen} == {"org/model"}
+    weights = tmp_path / "snapshots" / ("0" * 40) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(weights.parent))
+    assert fingerprint("org/model") != fingerprint(tiny)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json", "chat_template.jinja"])
@@ -258,11 +341,14 @@ def test_loading_is_silent_and_leaves_the_settings(tiny, capfd):
 class TestPackaged:
     """SmolLM2-135M-Instruct from its package; the first test here may take half a minute to convert it."""
 
-    def test_reloaded_logits_are_those_of_the_original(self):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+    def test_reloaded_logits_are_those_of_the_original(self, monkeypatch, capfd):
+        from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
+        shown = []  # in a notebook a bar is a widget, which no stream would show
+        monkeypatch.setattr(modeling_gguf_pytorch_utils, "tqdm", lambda x, **_: shown.append(x) or x)
         package, _, inside = model_files._GGUF
         original, tokenizer = model_files.load_gguf(Path(str(metadata.distribution(package).locate_file(inside))))
+        assert not shown and capfd.readouterr() == ("", "")
         again = AutoModelForCausalLM.from_pretrained(packaged_folder(), dtype=torch.float32)
         words = AutoTokenizer.from_pretrained(packaged_folder())
         text = words.apply_chat_template([{"role": "user", "content": "Name 12 trees,\n please!"}], tokenize=False)
@@ -314,6 +400,37 @@ class TestPackaged:
         monkeypatch.setattr(model_files, "_convert", convert)
         assert (packaged_folder() / "config.json").read_text() == "{}"
         assert sorted(p.name for p in tmp_path.iterdir()) == ["done", packaged_folder().name]
+
+    @pytest.mark.parametrize("change", ["flip", "lose", "add"])
+    def test_a_changed_file_is_named_and_deleting_the_folder_helps(self, monkeypatch, tmp_path, change):
+        monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path))
+
+        def convert(_, folder):
+            (folder / "model.safetensors").write_bytes(b"weights")
+            (folder / "chat_template.jinja").write_text("x")
+
+        monkeypatch.setattr(model_files, "_convert", convert)
+        folder = packaged_folder()
+        assert packaged_folder() == folder
+        name = {"flip": "model.safetensors", "lose": "chat_template.jinja", "add": "adapter_config.json"}[change]
+        if change == "lose":
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes(b"veights")
+        with pytest.raises(InputError, match=f"was changed since it was converted .{name}.: delete it"):
+            packaged_folder()
+        shutil.rmtree(folder)
+        assert (packaged_folder() / "model.safetensors").read_bytes() == b"weights"
+
+    def test_a_conversion_that_nothing_vouches_for_is_made_again(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path))
+        monkeypatch.setattr(model_files, "_convert", lambda _, folder: (folder / "config.json").write_text("{}"))
+        folder = packaged_folder()
+        (folder / ".sha256").unlink()
+        (folder / "config.json").write_text("other")
+        assert (packaged_folder() / "config.json").read_text() == "{}"
+        assert [p.name for p in tmp_path.iterdir()] == [folder.name]
+        assert oct((folder / "config.json").stat().st_mode)[-3:] == "644"
 
     def test_a_failed_conversion_leaves_nothing(self, monkeypatch, tmp_path):
         monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path))

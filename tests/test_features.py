@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from datasets import Dataset
 
 from micro_paper import data
 from micro_paper.errors import InputError
+from micro_paper.experiments.worlds import load_world
 from micro_paper.features import extract as features
 from micro_paper.features import store as feature_store
 from micro_paper.features.backbone import Backbone
@@ -107,8 +109,9 @@ class TestSettings:
             FeatureSettings(response_pooling="meen")
 
     def test_parameters_state_them(self):
-        stated = {"backbone": "a/b", "layers": 3, "context_position": "tagged", "n_folds": 2}
-        assert FeatureSettings.from_parameters(stated) == FeatureSettings("a/b", 3, context_position="tagged")
+        stated = {"backbone": "a/b", "layers": 3, "context_position": "tagged", "max_tokens": 64, "n_folds": 2}
+        expected = FeatureSettings("a/b", 3, context_position="tagged", max_tokens=64)
+        assert FeatureSettings.from_parameters(stated) == expected
         assert FeatureSettings.from_parameters({"layers": 3}) is None
         assert FeatureSettings.from_parameters(stated | {"backbone": "none"}) is None
         with pytest.raises(InputError, match="layers must be"):
@@ -161,7 +164,7 @@ class TestTokens:
     def test_the_whole_is_the_template(self, chat):
         messages = [*DIALOGUE[:-1], {"role": "user", "content": "Tea?"}]
         ids = chat.prompt(messages).ids
-        options = {"chat_template": chat.template} if chat.template else {}
+        options = {"chat_template": chat.template.source} if chat.template.source else {}
         text = chat.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
         assert ids.tolist() == chat.tokenizer(text, add_special_tokens=False).input_ids
         full = chat.tokenizer.apply_chat_template(
@@ -185,7 +188,7 @@ class TestTokens:
             ChatTokens(tiny_models.tokenizer(template), 100).prompt("Tea?")
 
     def test_a_start_token_that_is_sometimes_missing_is_refused(self):
-        template = "{% if messages|length == 1 %}{{ bos_token }}{% endif %}" + tiny_models.TEMPLATE[15:]
+        template = "{% if messages[0]['role'] == 'user' %}{{ bos_token }}{% endif %}" + tiny_models.TEMPLATE[15:]
         chat = ChatTokens(tiny_models.tokenizer(template), 100)
         assert chat.prompt("Tea?").ids[0] == 1
         with pytest.raises(InputError, match="starts with no beginning-of-sequence token"):
@@ -235,8 +238,79 @@ class TestCutting:
         whole = extract([rows()], settings, tmp_path).report()
         assert report["truncated"]["prompts"] > 0
         assert whole["truncated"] == {"prompts": 0, "responses": 0}
-        with pytest.raises(InputError, match="max_tokens=4096 is above the 2048 positions"):
-            extract([rows()], replace(settings, max_tokens=4096), tmp_path)
+
+    def test_a_row_that_cannot_be_encoded_is_named(self, settings, tmp_path):
+        strict = tiny_models.TEMPLATE.replace("{{ bos_token }}", "{{ raise_exception('no') if messages|length > 2 }}")
+        other = replace(settings, backbone=tiny_models.folder(tmp_path / "m", template=strict))
+        with pytest.raises(InputError, match=r"row 3 of test, .* 'And tea|row 3 of test, .* '  And tea") as caught:
+            extract([rows(3)], other, tmp_path)
+        assert "refuses the roles system, user, assistant, user" in str(caught.value)
+        with pytest.raises(InputError, match="^row 1 of test, .* max_tokens=20 leaves"):
+            extract([rows(1)], replace(settings, max_tokens=20), tmp_path)
+        with pytest.raises(InputError, match="^response 'x' after '  And tea"):
+            encode_new(Backbone.load(other.backbone, 2, "float32"), other, DIALOGUE, ["x"])
+        assert not [p for p in tmp_path.iterdir() if p.name != "m"]
+
+    def test_pairs_alike_after_cutting_are_left_out_of_training(self, tiny, settings, tmp_path):
+        long = "word " * 60
+        lines = [
+            {"prompt": f"Question {i}?", "chosen": "yes" if i % 3 else f"{long}{i}", "rejected": f"{long}no"}
+            for i in range(45)
+        ]
+        file = tmp_path / "own.jsonl"
+        file.write_text("\n".join(map(json.dumps, lines)))
+        short = replace(settings, max_tokens=128)
+        cut = load_world(f"jsonl:{file}", features=short, store=tmp_path / "s", drop_unanimous=False)
+        whole = load_world(f"jsonl:{file}", features=settings, store=tmp_path / "s", drop_unanimous=False)
+        assert whole.alike == 0 and len(cut.test) == len(whole.test)
+        kept = len(cut.train) + len(cut.validation)
+        assert cut.alike == len(whole.train) + len(whole.validation) - kept > 0
+        for pairs in (cut.train, cut.validation):
+            assert len(pairs) and (pairs.chosen != pairs.rejected).all()
+        store = extract([data.load_whole(f"jsonl:{file}")], short, tmp_path / "s")
+        assert store.alike(data.load_whole(f"jsonl:{file}")) == 15
+        assert store.report()["truncated"]["responses"] > 0
+        file.write_text("\n".join(json.dumps(line) for line in lines if line["chosen"] != "yes"))
+        with pytest.raises(InputError, match="every train pair of jsonl:.* two responses of the same tokens: raise"):
+            load_world(f"jsonl:{file}", features=short, store=tmp_path / "s", drop_unanimous=False)
+
+    def test_new_responses_that_are_cut_or_alike_are_told(self, tiny, settings):
+        backbone = Backbone.load(tiny, 2, "float32")
+        short = replace(settings, max_tokens=64)
+        with pytest.warns(UserWarning) as caught:
+            phi, *_ = encode_new(backbone, short, "Tea?", ["x" * 90, "x" * 95, "no"])
+        assert [str(w.message) for w in caught] == [
+            "2 of the prompts and responses are cut to max_tokens",
+            "responses 0 and 1 are the same to the backbone: their rewards are equal",
+        ]
+        assert torch.equal(phi[0], phi[1]) and not torch.equal(phi[0], phi[2])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            encode_new(backbone, short, "Tea?", ["yes", "yes", "no"])  # the same text is no news
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"responses": ["a", "b\udc00"]}, "response 1 holds half of a surrogate pair"),
+            ({"responses": ["a", 5]}, "response 1 is int, not text"),
+            ({"responses": "ab"}, "responses must be a list"),
+            ({"prompt": "a\ud83d"}, "prompt holds half"),
+            ({"prompt": 5}, "prompt is int"),
+            ({"prompt": [{"role": "user", "content": "\ud83d"}]}, "prompt message 1 holds half"),
+            ({"context": "\ud83d"}, "context holds half"),
+            ({"context": 5}, "context is int"),
+        ],
+    )
+    def test_new_texts_that_are_none_are_named(self, tiny, settings, changes, says):
+        given = {"prompt": "Tea?", "responses": ["a", "b"], "context": None} | changes
+        with pytest.raises(InputError, match=says):
+            encode_new(Backbone.load(tiny, 2, "float32"), settings, **given)
+
+    def test_max_tokens_falls_to_what_the_backbone_has(self, settings, tmp_path):
+        few = replace(settings, backbone=tiny_models.folder(tmp_path / "few", max_position_embeddings=64))
+        report = extract([rows()], few, tmp_path).report()
+        assert report["max_tokens"] == 64 and report["truncated"]["prompts"] > 0
+        assert "max_tokens" not in extract([rows()], replace(settings, max_tokens=64), tmp_path).report()
 
 
 class TestValues:

@@ -114,26 +114,30 @@ def sample_page(names: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
 def store_reports(
     names: Sequence[str], features: FeatureSettings | None, *, device: str = "auto", progress: bool = False
 ) -> pd.DataFrame:
-    """Return what was encoded for each text pool; columns dataset, items, tokens, truncated.
+    """Return what was encoded for each text pool.
+
+    Columns: dataset, items, tokens, truncated, and alike, the pairs of these data sets whose two responses are the same
+    tokens (by nature, or because they were cut), which are left out of training.
 
     Args:
         device: where texts are encoded that are not in their store yet.
     """
     lines = []
     if features is not None:
-        pools: dict[str, str] = {}
+        pools: dict[str, list[str]] = {}
         for name in filter(_is_text, names):
-            pools.setdefault(data.describe(name).pool, name)
-        for pool, name in pools.items():
+            pools.setdefault(data.describe(name).pool, []).append(name)
+        for pool, members in pools.items():
             root = stores_dir()
-            store = pool_store(name, features, root, device=device, progress=progress)
+            store = pool_store(members[0], features, root, device=device, progress=progress)
             report = store.report()
             items = report["items"]
             items = sum(items.values()) if isinstance(items, Mapping) else items
             cut = report["truncated"]
             cut = sum(cut.values()) if isinstance(cut, Mapping) else cut
-            lines.append({"dataset": pool, "items": items, "tokens": report["tokens"], "truncated": cut})
-    return pd.DataFrame(lines, columns=["dataset", "items", "tokens", "truncated"])
+            line = {"dataset": pool, "items": items, "tokens": report["tokens"], "truncated": cut}
+            lines.append(line | {"alike": sum(store.alike(data.load_whole(name)) for name in members)})
+    return pd.DataFrame(lines, columns=["dataset", "items", "tokens", "truncated", "alike"])
 
 
 def fingerprints(names: Sequence[str]) -> dict[str, str]:

@@ -35,6 +35,7 @@ class World:
         fingerprint: content hash of data and features, for the manifest.
         context_source: where the context-labelled pairs of stage 2 are drawn from; None = `train`.
         context_validation: pairs that choose what stage 2 leaves open (tau); None = `validation`.
+        alike: pairs left out of training and validation because the backbone reads the same tokens for both responses.
     """
 
     name: str
@@ -45,6 +46,7 @@ class World:
     fingerprint: str
     context_source: Pairs | None = None
     context_validation: Pairs | None = None
+    alike: int = 0
 
     @property
     def attributes(self) -> list[str]:
@@ -128,7 +130,21 @@ def load_world(
     if info.kind == "rated":
         table = data.ratings(name)
         splits = {split: with_ratings(pairs, sets[split], table) for split, pairs in splits.items()}
-    return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address))
+    splits, alike = _without_alike(name, splits)
+    return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address), alike=alike)
+
+
+def _without_alike(name: str, splits: Mapping[str, Pairs]) -> tuple[dict[str, Pairs], int]:
+    """Return the splits without pairs of one feature row, which teach nothing, and how many; test stays complete."""
+    kept, alike = dict(splits), 0
+    for split in ("train", "validation"):
+        same = (splits[split].chosen == splits[split].rejected).numpy()
+        if len(same) and same.all():
+            raise InputError(f"every {split} pair of {name} has two responses of the same tokens: raise max_tokens")
+        if same.any():
+            kept[split] = splits[split].select(np.flatnonzero(~same))
+            alike += int(same.sum())
+    return kept, alike
 
 
 def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:

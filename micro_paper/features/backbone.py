@@ -12,8 +12,10 @@ processors then differ by less than 1e-13 of their size.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from micro_paper.errors import InputError
-from micro_paper.features.model_files import fingerprint, first_line, locate, quiet
+from micro_paper.features.model_files import SAFE, fingerprint, first_line, locate, quiet
+from micro_paper.features.tokens import ChatTokens
 from micro_paper.training import resolve_device
 
 _FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
@@ -68,6 +71,14 @@ class Backbone:
     def max_positions(self) -> int | None:
         return _setting(self.model.config, "max_position_embeddings")
 
+    @cached_property
+    def chat(self) -> ChatTokens:
+        """What gives the tokens of prompts and responses, within the model's positions."""
+        try:
+            return ChatTokens(self.tokenizer, self.max_positions or sys.maxsize)
+        except InputError as error:
+            raise InputError(f"backbone {self.name!r} cannot be used: {error}") from error
+
     @classmethod
     def load(cls, name: str, layers: int = 0, dtype: str = "auto", device: str = "auto") -> Backbone:
         """Load a causal or sequence-classification model without its head.
@@ -80,7 +91,8 @@ class Backbone:
 
         Raises:
             MissingError: the model is neither here nor reachable.
-            InputError: not a causal model with complete weights, fewer than `layers` layers, or no such device.
+            InputError: not a causal text model with complete weights and its own tokenizer, fewer than `layers` layers,
+                a chat template that cannot be followed, too little memory, or no such device.
         """
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -89,10 +101,15 @@ class Backbone:
         folder = locate(name)
         with quiet():
             try:
-                config = AutoConfig.from_pretrained(folder)
-                tokenizer = AutoTokenizer.from_pretrained(folder)
-            except (OSError, ValueError) as error:
+                config = AutoConfig.from_pretrained(folder, **SAFE)
+                tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+            except Exception as error:  # the tokenizers' own errors are of no narrower kind
                 raise _unreadable(name, folder, error) from error
+            if "text_config" in config.to_dict():
+                raise InputError(
+                    f"backbone {name!r} ({config.model_type}) is an image-and-text model or has other parts beside "
+                    "text: name a text model, or a folder that holds its text part alone"
+                )
             total = _setting(config, "num_hidden_layers")
             if total is None or layers > total or layers < 0:
                 raise InputError(f"layers={layers}: backbone {name!r} has {total}; give 0 (all) to {total}")
@@ -101,10 +118,18 @@ class Backbone:
             if kinds := _setting(config, "layer_types"):
                 config.layer_types = kinds[:keep]
             try:
-                with _throughout(kind):
+                with _throughout(kind), _enough_memory(name, target):
                     model, info = AutoModel.from_pretrained(
-                        folder, config=config, dtype=kind, attn_implementation="sdpa", output_loading_info=True
+                        folder,
+                        config=config,
+                        dtype=kind,
+                        attn_implementation="sdpa",
+                        output_loading_info=True,
+                        use_safetensors=True,
+                        **SAFE,
                     )
+            except InputError:
+                raise
             except Exception as error:  # safetensors and transformers raise several kinds for a damaged file
                 raise _unreadable(name, folder, error) from error
         if info["missing_keys"]:
@@ -112,9 +137,11 @@ class Backbone:
             raise InputError(f"backbone {name!r} lacks weights, e.g. {lacking}: get its complete files")
         if keep < total:
             _drop_final_norm(model, name)
-        model = model.eval().requires_grad_(False).to(target)
+        with _enough_memory(name, target):
+            model = model.eval().requires_grad_(False).to(target)
         backbone = cls(name, layers, kind, target, fingerprint(name), model, tokenizer)
         backbone._check_causal()
+        backbone._check_tokens()
         return backbone
 
     @torch.inference_mode()
@@ -136,7 +163,8 @@ class Backbone:
             stop = start + 1
             while stop < len(groups) and (stop - start + 1) * len(groups[stop].ids) <= token_budget:
                 stop += 1
-            yield from self._encode_batch(groups[start:stop], token_budget)
+            with _enough_memory(self.name, self.device):
+                yield from self._encode_batch(groups[start:stop], token_budget)
             start = stop
 
     def _encode_batch(self, groups: Sequence[Group], budget: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -201,14 +229,27 @@ class Backbone:
     def _check_causal(self) -> None:
         ids = torch.tensor([[3, 4, 5, 6], [3, 4, 5, 7]])
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), _enough_memory(self.name, self.device):
                 hidden, cache = self._forward(ids, torch.ones(2, 4, dtype=torch.bool), torch.arange(4)[None])
             causal = torch.allclose(hidden[0, :3], hidden[1, :3], atol=1e-2, rtol=1e-2)
             causal = causal and cache.get_seq_length() == 4
+        except InputError:
+            raise
+        except RuntimeError as error:  # of the device or the weights
+            raise InputError(f"backbone {self.name!r} does not run on {self.device}: {first_line(error)}") from error
         except Exception as error:  # many kinds, by what a model that is no decoder makes of the cache
             raise InputError(f"backbone {self.name!r} is no causal model: {first_line(error)}") from error
         if not causal:
             raise InputError(f"backbone {self.name!r} is no causal model: features need a decoder")
+
+    def _check_tokens(self) -> None:
+        known, unwritten = self.model.get_input_embeddings().num_embeddings, self.chat.unwritten
+        for word, i in sorted(self.tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
+            if i >= known and i not in unwritten:
+                raise InputError(
+                    f"backbone {self.name!r}: its tokenizer has the token {word!r} ({i}), its weights only {known} "
+                    "tokens, so they do not belong together: use the tokenizer of these weights"
+                )
 
 
 def resolve_dtype(dtype: str = "auto", device: torch.device | None = None) -> torch.dtype:
@@ -290,6 +331,21 @@ def _pool(hidden: Tensor, reads: list[tuple[int, int, np.ndarray]]) -> tuple[Ten
     kind = feature_dtype(hidden.dtype)
     features = torch.stack([hidden[b, w].to(kind).mean(0) for (_, b, _), w in zip(reads, where, strict=True)])
     return torch.tensor([row for row, *_ in reads]), features.cpu()
+
+
+@contextlib.contextmanager
+def _enough_memory(name: str, device: torch.device) -> Iterator[None]:
+    """Say so where the device's memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        out = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if not out:
+            raise
+        raise InputError(
+            f"backbone {name!r} needs more memory than {device} has: lower token_budget, max_tokens or layers, choose "
+            "dtype bfloat16, a smaller backbone or another device"
+        ) from error
 
 
 def _unreadable(name: str, folder: Any, error: Exception) -> InputError:

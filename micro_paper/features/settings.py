@@ -28,8 +28,8 @@ class FeatureSettings:
             "with" it.
         dtype: "auto" is bfloat16 where the machine computes in it, else float32; the address holds which. "float64" is
             for few texts: the last digits of the others depend on the processor.
-        max_tokens: prompt and response together; longer ones are cut (`ChatTokens.fit`), counted and
-            reported.
+        max_tokens: prompt and response together, at most what the backbone has positions; longer ones are cut
+            (`ChatTokens.fit`), counted and reported.
         token_budget: tokens in one forward pass; 0 = 1024 on a CPU (more leaves its caches), 16384 on CUDA.
         shard_tokens: tokens in a shard, the unit of resuming and of sharing work (a shard may pass it by one
             prompt with its responses).
@@ -96,6 +96,7 @@ FEATURE_PARAMETERS = (
     "context_position",
     "response_context",
     "dtype",
+    "max_tokens",
 )
 
 

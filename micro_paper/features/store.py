@@ -18,6 +18,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor
 
 from micro_paper.errors import InputError
-from micro_paper.features.items import row_keys
+from micro_paper.features.items import RowKeys, row_keys
 from micro_paper.files import DRAFT, sha256, write_atomic
 from micro_paper.pairs import Pairs
 
@@ -77,7 +78,7 @@ class FeatureStore:
 
     def report(self) -> dict[str, Any]:
         """Return counts: items by kind, tokens encoded, texts cut to max_tokens, shards. Nothing volatile."""
-        keys = ("backbone", "layers", "dtype", "items", "sequences", "tokens", "truncated")
+        keys = ("backbone", "layers", "dtype", "items", "sequences", "tokens", "truncated", "max_tokens")
         shards = {"address": self.address, "shards": self.index.shards, "missing": len(self.missing)}
         return {key: self.manifest[key] for key in keys if key in self.manifest} | shards
 
@@ -105,6 +106,29 @@ class FeatureStore:
             out[torch.from_numpy(where)] = values[local].to(out.dtype)
         return torch.empty(0, self.manifest.get("hidden_size", 0)) if out is None else out
 
+    def alike(self, dataset: Any) -> int:
+        """Return how many pairs of a data set have two responses of the same tokens, by nature or because of a cut."""
+        keys = self._keys(dataset)
+        return int((self._places([k.chosen for k in keys]) == self._places([k.rejected for k in keys])).sum())
+
+    def _keys(self, dataset: Any) -> list[RowKeys]:
+        settings = self.manifest.get("settings", {})
+        with_context = settings.get("response_context") == "with"
+        return row_keys(dataset, settings["context_position"] if with_context else None)
+
+    def _places(self, keys: list[bytes]) -> np.ndarray:
+        """Return the table rows (n,) of item keys (n,)."""
+        try:
+            return np.array([self._place[key] for key in keys], np.int64)
+        except KeyError:
+            raise InputError(
+                f"the data set has texts that the store {self.address[:12]} lacks: extract it too"
+            ) from None
+
+    @cached_property
+    def _place(self) -> dict[bytes, int]:
+        return {key: int(row) for key, row in zip(self.index.keys, self.index.rows, strict=True)}
+
     def pairs(self, dataset: Any) -> Pairs:
         """Return the pairs of a data set on features.
 
@@ -115,18 +139,10 @@ class FeatureStore:
         Raises:
             InputError: a text of the data set is not in the store, or a shard is missing or damaged.
         """
-        settings = self.manifest.get("settings", {})
-        with_context = settings.get("response_context") == "with"
-        keys = row_keys(dataset, settings["context_position"] if with_context else None)
-        place = {key: int(row) for key, row in zip(self.index.keys, self.index.rows, strict=True)}
+        keys = self._keys(dataset)
 
         def table(wanted: list[bytes]) -> tuple[Tensor, Tensor, np.ndarray]:
-            try:
-                where = np.array([place[key] for key in wanted], np.int64)
-            except KeyError:
-                raise InputError(
-                    f"the data set has texts that the store {self.address[:12]} lacks: extract it too"
-                ) from None
+            where = self._places(wanted)
             distinct, first, inverse = np.unique(where, return_index=True, return_inverse=True)
             return self.rows(distinct), torch.from_numpy(inverse), first
 
