@@ -9,6 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Fuzzing: HYPOTHESIS_PROFILE=long tries new examples, and many of them. No example may take ten seconds.
+settings.register_profile("short", max_examples=200, deadline=10_000, derandomize=True)
+settings.register_profile("long", max_examples=20_000, deadline=10_000, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 ROOT = Path(__file__).resolve().parent.parent
 WANTS_DATA = re.compile(r"mirror|MICRO_PAPER_DATA", re.IGNORECASE)
