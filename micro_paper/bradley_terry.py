@@ -16,19 +16,16 @@ def log_preference(margins: Tensor) -> Tensor:
     return F.logsigmoid(margins)
 
 
-def fit_bradley_terry(
-    difference: Tensor, penalty: float, *, weights: Tensor | None = None, tolerance: float = 1e-9
-) -> Tensor:
+def fit_bradley_terry(difference: Tensor, penalty: float) -> Tensor:
     """Return the linear reward w, (d,), that minimises mean -log sigmoid(w . d_i) + penalty |w|^2.
 
-    The problem is convex; L-BFGS runs in float64 until the largest gradient entry is below `tolerance`, for at most
-    2,000 iterations. It equals logistic regression on feature differences without intercept (C = 1 / (2 n penalty)
+    The problem is convex; L-BFGS runs in float64 until the largest gradient entry is below 1e-9, for at most 2,000
+    iterations. It equals logistic regression on feature differences without intercept (C = 1 / (2 n penalty)
     in scikit-learn's terms).
 
     Args:
         difference: phi(x, a_w) - phi(x, a_l), (n, d).
         penalty: lambda > 0; at 0 separable data would have no minimiser.
-        weights: (n,) non-negative weights of the pairs, scaled to mean 1; None = equal.
 
     Raises:
         InputError: penalty <= 0, no pairs, or non-finite features.
@@ -39,18 +36,14 @@ def fit_bradley_terry(
         raise InputError(f"difference must be (n, d) with n >= 1, got shape {tuple(difference.shape)}")
     if not torch.isfinite(difference).all():
         raise InputError("difference holds a non-finite feature: check the feature store")
-    if weights is not None and not ((weights >= 0).all() and weights.sum() > 0):
-        raise InputError("weights must be >= 0 with a positive sum")
     d = difference.detach().to(torch.float64)
     share = torch.full((len(d),), 1.0 / len(d), dtype=d.dtype, device=d.device)
-    if weights is not None:
-        share = weights.to(d) / weights.sum()
     w = torch.zeros(d.shape[1], dtype=d.dtype, device=d.device, requires_grad=True)
     optimiser = torch.optim.LBFGS(
         [w],
         max_iter=2000,
         history_size=20,
-        tolerance_grad=tolerance,
+        tolerance_grad=1e-9,
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
     )

@@ -98,12 +98,24 @@ def entropy_share(weights: ArrayLike) -> float:
 
 def by_attribute(values: ArrayLike, attribute: ArrayLike) -> dict[str, Any]:
     """Return the mean of `values`, (n,) or (n, K), over the pairs of each attribute, in the order of their names."""
-    values, attribute = np.asarray(values), np.asarray(attribute)
+    values, attribute = np.asarray(values), np.asarray(attribute).astype(str)
     if len(values) != len(attribute) or not len(values):
         raise InputError(
             f"attribute has {len(attribute)} rows, values has {len(values)}: give one a pair, one at least"
         )
-    return {str(a): values[attribute == a].mean(axis=0) for a in np.unique(attribute)}
+    return {a: values[attribute == a].mean(axis=0) for a in attribute_names(attribute)}
+
+
+def attribute_names(attribute: ArrayLike) -> list[str]:
+    """Return the attributes of pairs, (n,), each once and sorted.
+
+    Raises:
+        InputError: one is named as the mean over attributes is.
+    """
+    names = [str(a) for a in np.unique(attribute)]
+    if MACRO in names:
+        raise InputError(f"an attribute is named {MACRO!r}, as the mean over attributes is: rename it")
+    return names
 
 
 def macro_mean(values: ArrayLike, attribute: ArrayLike) -> Any:
@@ -127,7 +139,7 @@ def best_head_decisions(
         InputError: an attribute has no pairs that choose its head.
     """
     attribute = np.asarray(attribute)
-    names = [str(a) for a in np.unique(attribute)]
+    names = attribute_names(attribute)
     if absent := [a for a in names if a not in accuracy]:
         raise InputError(f"no validation pairs of {absent[0]!r}: its head cannot be chosen there")
     overall = np.mean([accuracy[a] for a in names], axis=0)
@@ -136,11 +148,6 @@ def best_head_decisions(
         own = attribute == a
         out[own] = right[own, (overall if one_for_all else accuracy[a]).argmax()]
     return out
-
-
-def brier(p: ArrayLike) -> float:
-    """Return mean (1 - p)^2, in [0, 1]."""
-    return float(np.mean((1 - probabilities(p)) ** 2))
 
 
 def ece(p: ArrayLike, bins: int = 15) -> float:

@@ -11,6 +11,7 @@ from micro_paper.experiments import calibration, runs
 from micro_paper.experiments.worlds import load_folds
 from micro_paper.methods import temperature
 from micro_paper.report import plots_bench
+from micro_paper.report.formatting import display_frame
 
 QUICK = {"heads": 2, "dtype": "float64", "learning_rate": 1e-2}
 
@@ -27,7 +28,7 @@ def table(fitted):
 
 
 def test_scores_are_means_of_the_plain_metrics(fitted, table):
-    plain = {"ece": metrics.ece, "brier": metrics.brier, "nll": metrics.nll}
+    plain = {"ece": metrics.ece, "brier": lambda p: np.mean((1 - p) ** 2), "nll": metrics.nll}
     for row in table.itertuples():
         own = [f for f in fitted if f.name == row.method]
         p = [f.method.predict_proba(f.world.test) for f in own]
@@ -79,8 +80,12 @@ def test_reliability_counts_and_draws(fitted):
     assert plots_bench.reliability_figure(curve).axes
     with pytest.raises(InputError, match="lacks the column 'value'"):
         plots_bench.reliability_figure(curve.drop(columns="value"))
+    none = calibration.reliability(fitted, least=10_000, n_bootstrap=200)
+    assert not len(none) and list(none) == list(curve)
     with pytest.raises(InputError, match="no rows"):
-        plots_bench.reliability_figure(curve.iloc[:0])
+        plots_bench.reliability_figure(none)
+    for entry in calibration.entries(calibration.calibration_table(fitted[:1], n_bootstrap=200), none):
+        assert "calibration" not in display_frame(entry["frame"], display=entry["display"]).columns
     assert len(calibration.entries(calibration.calibration_table(fitted[:1], n_bootstrap=200), curve)) == 2
 
 

@@ -214,22 +214,19 @@ def test_own_context_scaling_uses_the_stage_2_pairs(world):
     assert not torch.equal(method.scalers["prompts"].mean, expected.mean)
 
 
-def test_constant_features_are_left_alone():
-    table = torch.tensor([[1.0, 2.0], [1.0, 4.0]])
-    assert torch.allclose(
-        Scaler.fit(table)(table, torch.float64, torch.device("cpu")),
-        torch.tensor([[0, -(0.5**0.5)], [0, 0.5**0.5]]).double(),
-    )
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"heads": 0}, "heads must be >= 1, got 0"),
         ({"heads": 2.5}, "heads must be a whole number, got 2.5"),
         ({"epochs": True}, "epochs must be a whole number, got True"),
+        ({"alpha": "0.5"}, "alpha must be a finite number, got '0.5'"),
+        ({"alpha": 10**400}, "alpha must be a finite number, got 1000"),
+        ({"epochs": [10**5000]}, "epochs must be a whole number, got a list"),
+        ({"early_stopping": 1}, "early_stopping must be true or false, got 1"),
+        ({"dtype": None}, "dtype must be a text, got None"),
         ({"alpha": -3.0}, "alpha must be >= 0, got -3.0"),
-        ({"alpha": float("nan")}, "alpha must be finite"),
+        ({"alpha": float("nan")}, "alpha must be a finite number, got nan"),
         ({"tau": -1.0}, "tau must be > 0"),
         ({"alhpa": 0.1}, "unknown setting 'alhpa'. Did you mean 'alpha'?"),
         ({"prediction": "vote"}, "prediction must be one of"),

@@ -12,7 +12,7 @@ from scipy import stats
 from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
 
-SCORES = [metrics.accuracy, metrics.nll, metrics.brier, metrics.ece]
+SCORES = [metrics.accuracy, metrics.nll, metrics.ece]
 
 
 def rng(seed=0):
@@ -26,7 +26,6 @@ def test_scores_by_hand():
     p = [0.9, 0.5, 0.2, 1.0]
     assert metrics.accuracy(p) == 2.5 / 4
     assert metrics.nll(p) == pytest.approx(-(math.log(0.9) + math.log(0.5) + math.log(0.2)) / 4)
-    assert metrics.brier(p) == pytest.approx((0.01 + 0.25 + 0.64 + 0) / 4)
 
 
 def test_a_certain_mistake_costs_infinitely_many_nats():
@@ -101,12 +100,17 @@ def test_scores_do_not_depend_on_the_order_of_pairs(score):
     assert score(rng(1).permutation(p)) == pytest.approx(score(p), abs=1e-14)
 
 
-def test_nll_and_brier_are_proper():
-    """Their mean over labels drawn with probability q is least at q itself."""
-    for score in (metrics.nll, metrics.brier):
-        q, grid = 0.7, np.linspace(0.01, 0.99, 99)
-        risk = [q * score([p]) + (1 - q) * score([1 - p]) for p in grid]
-        assert grid[int(np.argmin(risk))] == pytest.approx(q)
+def test_nll_is_proper():
+    """Its mean over labels drawn with probability q is least at q itself."""
+    q, grid = 0.7, np.linspace(0.01, 0.99, 99)
+    risk = [q * metrics.nll([p]) + (1 - q) * metrics.nll([1 - p]) for p in grid]
+    assert grid[int(np.argmin(risk))] == pytest.approx(q)
+
+
+def test_an_attribute_named_as_the_mean_is_refused():
+    for of in (metrics.by_attribute, metrics.macro_mean):
+        with pytest.raises(InputError, match="an attribute is named 'average'"):
+            of([1.0, 0.0], ["average", "brief"])
 
 
 def brute_force_ece(p, bins):

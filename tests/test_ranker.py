@@ -1,14 +1,15 @@
 """Micro on new text: ranking, saving, loading in a fresh process, and what must be refused."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from micro_paper import Micro, ranker
-from micro_paper.errors import InputError, MissingError
+from micro_paper import Micro
+from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import load_world
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods import make
@@ -88,56 +89,50 @@ def test_a_saved_model_says_what_it_is(saved):
     assert "data set: smoke-texts" in card and "`smollm2`" in card
 
 
-def test_a_failed_save_leaves_the_model_before(micro, saved, monkeypatch):
-    before = {p.name: p.read_bytes() for p in saved.iterdir()}
-    monkeypatch.setattr(ranker, "_card", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        micro.save(saved)
-    assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
-    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+HUGE = [10**5000]  # no text has so many digits
 
 
-def test_changed_or_missing_files_are_refused(micro, saved, tmp_path):
-    folder = tmp_path / "model"
-    micro.save(folder)
-    tensors = folder / "micro.safetensors"
-    content = tensors.read_bytes()
-    tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"sha256 .* recorded is .* save the model again"):
-        Micro.load(folder)
-    tensors.unlink()
-    with pytest.raises(MissingError, match="micro.safetensors is missing"):
-        Micro.load(folder)
-    with pytest.raises(MissingError, match="micro.json is missing"):
-        Micro.load(tmp_path / "nowhere")
+class Nested(list):
+    """A list of itself, whose repr has no end."""
 
-
-def test_another_backbone_is_refused(saved, tmp_path):
-    model = Micro.load(saved)
-    model._fingerprint = "0" * 64
-    with pytest.raises(InputError, match="not the one that this model was trained on"):
-        model.rank(PROMPT, ANSWERS)
-
-
-def test_a_foreign_folder_is_not_overwritten(micro, tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="exists and holds thesis.tex"):
-        micro.save(tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    def __repr__(self):
+        return "[" + repr(self) + "]"
 
 
 @pytest.mark.parametrize(
     ("prompt", "answers", "context", "message"),
     [
-        ("", ANSWERS, None, "prompt is empty"),
+        ("", ANSWERS, None, "prompt is empty: give a text"),
+        (None, ANSWERS, None, "prompt must be a text, got None"),
+        (3, ANSWERS, None, "prompt must be a text, got 3"),
+        (b"How?", ANSWERS, None, "prompt must be a text, got b'How"),
+        ({"role": "user", "content": "How?"}, ANSWERS, None, "prompt must be a text, got {'role'"),
+        ([], ANSWERS, None, "prompt must be a text or a list of chat messages, got []"),
+        (["How?"], ANSWERS, None, "prompt must be a text or a list of chat messages"),
+        ([{"content": "How?"}], ANSWERS, None, "role of prompt message 1 must be a text, got None"),
+        ([{"role": "wizard", "content": "How?"}], ANSWERS, None, "role"),
+        ([{"role": "user", "content": None}], ANSWERS, None, "content of prompt message 1 must be a text, got None"),
+        ([{"role": "user", "content": " "}], ANSWERS, None, "prompt is empty"),
+        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}], ANSWERS, None, "user message"),
+        ([{"role": "user", "content": Nested()}], ANSWERS, None, "must be a text, got a Nested"),
         (PROMPT, ["a", " "], None, "response 1 is empty"),
         (PROMPT, ["only one"], None, "at least two"),
-        (PROMPT, "a text", None, "at least two"),
+        (PROMPT, "a text", None, "at least two texts, got 'a text'"),
+        (PROMPT, [], None, "at least two"),
+        (PROMPT, {"a": 1, "b": 2}, None, "responses must be a list of at least two texts, got {'a'"),
+        (PROMPT, None, None, "responses must be a list"),
+        (PROMPT, HUGE, None, "responses must be a list of at least two texts, got a list"),
+        (PROMPT, ["a", 3], None, "response 1 must be a text, got 3"),
+        (PROMPT, ["a", None], None, "response 1 must be a text, got None"),
+        (PROMPT, ["a", "b\ud83d"], None, "response 1 holds half a character"),
+        ("\udc00", ANSWERS, None, "prompt holds half a character"),
         (PROMPT, ANSWERS, " ", "context is empty"),
+        (PROMPT, ANSWERS, 7, "context must be a text, got 7"),
+        (PROMPT, ANSWERS, "\ud800", "context holds half a character"),
     ],
 )
 def test_bad_requests_are_named(micro, prompt, answers, context, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         micro.rank(prompt, answers, context)
 
 
@@ -147,3 +142,13 @@ def test_a_context_needs_stage_2(micro):
         Micro(alone, micro.features).rank(PROMPT, ANSWERS, CRITERION)
     with pytest.raises(InputError, match="not fitted"):
         Micro(make("micro"), micro.features)
+
+
+@pytest.mark.parametrize(("method", "message"), [(None, "a NoneType cannot"), ("micro", "a str cannot")])
+def test_what_ranks_no_text_is_refused(micro, method, message):
+    with pytest.raises(InputError, match=message):
+        Micro(method, micro.features)
+    with pytest.raises(InputError, match="features must be FeatureSettings"):
+        Micro(micro.method, None)
+    with pytest.raises(InputError, match="trained_on a dictionary"):
+        Micro(micro.method, micro.features, "smoke-texts")

@@ -161,6 +161,30 @@ def test_budgets_that_are_too_large_are_left_out(worlds):
 
 
 @pytest.mark.parametrize(
+    "grid",
+    [
+        sweeps.Grid((2,), (0,), 5, alphas=(0.5,), taus=(0.1,), repeats=2),
+        sweeps.Grid((4, 2, 4), (5, 0, 5), 5, alphas=(1.0, 0.0), taus=(1.0,), further=(5,), repeats=2),
+        sweeps.Grid((3,), (10**6,), 5, further=(10**6,), repeats=2),
+    ],
+    ids=["lone values", "neither sorted nor distinct, without one head", "all budgets too large"],
+)
+def test_grids_without_the_usual_values(worlds, grid):
+    """What a grid lacks is left out of tables and evidence; nothing that is there changes."""
+    found = sweeps.sweep(worlds, replace(QUICK, epochs=1, stage2_epochs=1), grid, SEEDS)
+    evidence = claims_sweeps.evidence(found, found, n_bootstrap=200)
+    assert "C43" in set(evidence.claim) and not evidence.value.isna().any()  # C43 needs no grid
+    assert set(found.tables["accuracy"].heads) >= {*grid.heads, 3}
+    three = budget_curves.table_9(found.tables["accuracy"], 3, found.left_out, grid.further)
+    assert len(budget_curves.table_9_display(three)) == 1 + 2 * len(grid.further)
+
+
+def test_an_attribute_stands_for_one_of_table_9():
+    three, by_name = budget_curves.table_9_attributes(["creative storytelling", "linguistic", "brief"])
+    assert not by_name and sorted(three.values()) == ["brief", "creative storytelling", "linguistic"]
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"heads": ()}, "heads_grid needs whole numbers >= 1"),

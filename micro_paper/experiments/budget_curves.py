@@ -73,7 +73,7 @@ def curve_summary(curve: pd.DataFrame, by: Sequence[str] = ("dataset", "method",
 def table_9_attributes(attributes: Sequence[str]) -> tuple[dict[str, str], bool]:
     """Return {attribute of table 9: attribute of ours}, and whether ours are those by name.
 
-    Where the data lack one of the three, the first three attributes by name stand in for them.
+    Where the data lack one of the three, or one of theirs would be two, the first three by name stand in for them.
     """
     lower = {a: a.lower() for a in sorted(attributes)}
     tests = {
@@ -82,7 +82,7 @@ def table_9_attributes(attributes: Sequence[str]) -> tuple[dict[str, str], bool]
         "Linguistic Creativity": lambda name: "linguistic" in name,
     }
     found = {theirs: [a for a, name in lower.items() if test(name)] for theirs, test in tests.items()}
-    if all(found.values()):
+    if all(found.values()) and len({ours[0] for ours in found.values()}) == len(found):
         return {theirs: ours[0] for theirs, ours in found.items()}, True
     return dict(zip(TABLE_9, lower, strict=False)), False
 

@@ -140,7 +140,7 @@ def reliability(
         bins: equal bins of confidence max(p, 1 - p) in [1/2, 1]. least: bins with fewer pairs or prompts are left out.
 
     Returns:
-        Columns dataset, method, calibration, confidence, value, low, high, n_pairs.
+        Columns dataset, method, calibration, confidence, value, low, high, n_pairs; no rows where every bin is small.
     """
     lines = []
     for dataset, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
@@ -160,7 +160,8 @@ def reliability(
                     | {"confidence": confidence[own].mean(), "value": interval.estimate}
                     | {"low": interval.low, "high": interval.high, "n_pairs": int(own.sum())}
                 )
-    return pd.DataFrame(lines)
+    columns = ["dataset", "method", "calibration", "confidence", "value", "low", "high", "n_pairs"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def entries(table: pd.DataFrame, curve: pd.DataFrame) -> list[dict[str, Any]]:

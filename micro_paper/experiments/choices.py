@@ -70,11 +70,11 @@ def choices_table(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 1
     return pd.DataFrame(lines)
 
 
-def kept_options(evaluation: Evaluation, method: str = "micro_plus") -> pd.DataFrame:
-    """Return how many runs kept which option of each choice; columns dataset, choice, option, runs."""
+def kept_options(evaluation: Evaluation) -> pd.DataFrame:
+    """Return how many runs of `micro_plus` kept which option of each choice; columns dataset, choice, option, runs."""
     kept = [
         (line["choice"], line["option"])
-        for run in evaluation.chosen[method]
+        for run in evaluation.chosen["micro_plus"]
         for line in run["search"]
         if line["kept"] and line["choice"] != "temperature"
     ]

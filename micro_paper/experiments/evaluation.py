@@ -171,13 +171,10 @@ def _head_run(fitted: Fitted, rows: np.ndarray) -> HeadRun:
 def _check_tests(worlds: Sequence[World]) -> bool:
     """Return whether all folds test on the same pairs; refuse what no interval can be given for."""
     for world in worlds:
-        names, where = np.unique(world.test.attribute, return_inverse=True)
-        if MACRO in names:
-            raise InputError(f"an attribute is named {MACRO!r}, as the mean over attributes is: rename it")
-        for i, name in enumerate(names):
-            if len(set(world.test.prompt_id[where == i])) < 2:
+        for name in metrics.attribute_names(world.test.attribute):
+            if len(set(world.test.prompt_id[world.test.attribute == name])) < 2:
                 raise InputError(
-                    f"attribute {str(name)!r} has a single test prompt in fold {world.fold} of {world.name}: "
+                    f"attribute {name!r} has a single test prompt in fold {world.fold} of {world.name}: "
                     "an interval over prompts needs two"
                 )
     prompts = [set(world.test.prompt_id) for world in worlds]

@@ -15,9 +15,9 @@ from torch import Tensor
 from micro_paper import metrics
 from micro_paper.bradley_terry import fit_bradley_terry
 from micro_paper.errors import InputError
-from micro_paper.methods.scaling import Scaler
+from micro_paper.methods.scaling import Scaler, check_finite
 from micro_paper.methods.settings import Settings
-from micro_paper.methods.two_stage import TwoStage
+from micro_paper.methods.two_stage import TwoStage, unit_margins
 from micro_paper.mixture import Heads
 from micro_paper.pairs import Pairs
 
@@ -59,8 +59,7 @@ class FixedHeads(TwoStage):
         with torch.no_grad():
             heads.weight.copy_(self.directions(pairs))
             reward = heads(pairs.responses)
-            rms = (reward[pairs.chosen] - reward[pairs.rejected]).square().mean(dim=0).sqrt()
-            heads.weight /= rms.clamp_min(1e-12)[:, None]
+            heads.weight /= unit_margins(reward[pairs.chosen] - reward[pairs.rejected])
         heads.weight.requires_grad_(False)
         return heads
 
@@ -173,10 +172,12 @@ class CriterionFewShot:
 
     def _context(self, pairs: Pairs) -> Tensor:
         """Return what the classifier reads, (n, q), by `settings.router_input`."""
-        return pairs.context_features if self.settings.router_input == "context" else pairs.criterion_features
+        if self.settings.router_input == "context":
+            return check_finite(pairs.context_features, "contexts")
+        return check_finite(pairs.criterion_features, "criteria")
 
     def _scaled_context(self, pairs: Pairs) -> np.ndarray:
         return self.context_scaler(self._context(pairs), torch.float64, torch.device("cpu")).numpy()
 
     def _scaled_difference(self, pairs: Pairs) -> Tensor:
-        return (pairs.difference.double() / self.scaler.scale).cpu()
+        return (check_finite(pairs.difference, "responses").double() / self.scaler.scale).cpu()

@@ -62,7 +62,3 @@ class Pal(LoRe):
         d = pairs.responses.shape[1]
         heads = Prototypes(self.settings.heads, d, self.generator("heads"), self.settings.torch_dtype)
         return heads.to(self.settings.torch_device)
-
-    def ideal_points(self) -> Tensor:
-        """Return a_u of the known users, in the order of `names`, and of a user never seen, (U + 1, 32)."""
-        return self.table @ self.heads.points.detach()

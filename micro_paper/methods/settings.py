@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 
-from micro_paper.errors import InputError, suggest
+from micro_paper.errors import InputError, shown, suggest
 from micro_paper.router import Stage2
 from micro_paper.training import Schedule, resolve_device
 
 PREDICTIONS = ("probability", "reward", "log_sigmoid")
 TAU_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 ROUTER_INPUTS = ("context", "criterion")
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -74,24 +76,20 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        sizes = ("heads", "batch_size", "epochs", "patience", "router_hidden", "stage2_batch_size", "stage2_epochs")
-        for name in sizes:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise InputError(f"{name} must be a whole number, got {value!r}")
-        for name in ("alpha", "weight_decay", "tau", "learning_rate", "stage2_learning_rate"):
-            value = getattr(self, name)
-            if not math.isfinite(value):
-                raise InputError(f"{name} must be finite, got {value!r}")
-            if name in ("alpha", "weight_decay") and value < 0:
-                raise InputError(f"{name} must be >= 0, got {value!r}")
-        if self.heads < 1:
-            raise InputError(f"heads must be >= 1, got {self.heads}")
-        if not 0 < self.temperature < math.inf:
-            raise InputError(f"temperature must be > 0 and finite, got {self.temperature}")
-        for name in ("router_hidden", "patience"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be >= 0, got {getattr(self, name)}")
+        for column in fields(self):
+            name, value, kind = column.name, getattr(self, column.name), type(column.default)
+            if isinstance(value, np.generic):
+                value = value.item()
+                object.__setattr__(self, name, value)
+            # No float holds a whole number above the largest, and NaN compares with none.
+            number = kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max
+            if not number and (kind is float or type(value) is not kind):
+                raise InputError(f"{name} must be {_KINDS[kind]}, got {shown(value)}")
+        for name, least in {"heads": 1, "router_hidden": 0, "patience": 0, "alpha": 0, "weight_decay": 0}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be >= {least}, got {shown(getattr(self, name))}")
+        if not self.temperature > 0:
+            raise InputError(f"temperature must be > 0, got {self.temperature}")
         choices = {
             "head_scale": ("raw", "unit"),
             "prediction": PREDICTIONS,
@@ -102,8 +100,8 @@ class Settings:
         for name, allowed in choices.items():
             value = getattr(self, name)
             if value not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        self.stage1_schedule(), self.stage2(self.tau or 1.0), resolve_device(self.device)  # their own checks
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
+        self.stage1_schedule(), self.stage2(), resolve_device(self.device)  # their own checks
 
     @classmethod
     def of(cls, settings: Settings | Mapping[str, Any] | None) -> Settings:
@@ -140,8 +138,8 @@ class Settings:
             weight_decay=self.weight_decay,
         )
 
-    def stage2(self, tau: float) -> Stage2:
-        """Return Algorithm 1's settings at temperature `tau`."""
+    def stage2(self, tau: float | None = None) -> Stage2:
+        """Return Algorithm 1's settings at the temperature that was chosen; None = the settings' own, 1 if open."""
         schedule = Schedule(
             learning_rate=self.stage2_learning_rate,
             batch_size=self.stage2_batch_size,
@@ -150,6 +148,7 @@ class Settings:
             decay="constant",
             weight_decay=self.weight_decay,
         )
+        tau = tau or self.tau or 1.0  # one is needed where none is read: Eq. 2 has no tau
         return Stage2(tau=tau, prior=self.prior, refresh=self.refresh, objective=self.objective, schedule=schedule)
 
     @property

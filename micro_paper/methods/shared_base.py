@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from micro_paper.bradley_terry import log_preference
 from micro_paper.methods.static import StaticUniform
+from micro_paper.methods.two_stage import unit_margins
 from micro_paper.mixture import Heads
 from micro_paper.pairs import Pairs
 
@@ -96,7 +97,7 @@ class SharedBase(StaticUniform):
         self._train(self.heads, loss, len(pairs), validate if len(validation) else None)
         if self.settings.head_scale == "unit":
             with torch.no_grad():
-                rms = self._margins(pairs).square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
+                rms = unit_margins(self._margins(pairs))
                 self.heads.weight /= rms
                 self.heads.prior.outer /= rms
         return self
@@ -109,8 +110,7 @@ class SharedBase(StaticUniform):
         heads = heads.to(self.settings.torch_device)
         with torch.no_grad():
             reward = heads.prior(pairs.responses)
-            rms = (reward[pairs.chosen] - reward[pairs.rejected]).square().mean(dim=0).sqrt()
-            heads.prior.outer *= BETA / rms.clamp_min(1e-12)[:, None]
+            heads.prior.outer *= BETA / unit_margins(reward[pairs.chosen] - reward[pairs.rejected])
         return heads
 
 

@@ -40,6 +40,30 @@ class GroupedWeights(nn.Module):
         return torch.stack(sums, dim=-1).log_softmax(dim=-1)
 
 
+def predicted(chosen: Tensor, rejected: Tensor, log_weights: Tensor, settings: Settings) -> np.ndarray:
+    """Return P(chosen preferred over rejected), (n,), by the rule `settings.prediction` and at its temperature.
+
+    Args:
+        chosen, rejected: rewards of each head, (n, K).
+        log_weights: (n, K), or (K,) for all pairs.
+    """
+    margins, weights = chosen - rejected, log_weights.exp()
+    if settings.prediction == "log_sigmoid":
+        p = (weights * (log_preference(chosen) - log_preference(rejected))).sum(dim=-1).sigmoid()
+    elif settings.prediction == "reward":
+        p = (weights * margins).sum(dim=-1).sigmoid()
+    else:
+        p = (weights * margins.sigmoid()).sum(dim=-1)  # Eq. 1
+    # Weights sum to 1 up to rounding only, so an exact tie of all heads is set, not summed.
+    p = p.masked_fill((margins == 0).all(dim=-1), 0.5).clamp(0, 1).double().cpu().numpy()
+    return p if settings.temperature == 1 else scale(p, settings.temperature)
+
+
+def unit_margins(margins: Tensor) -> Tensor:
+    """Return the root-mean-square margin of each head as a divisor, (K, 1), of margins (n, K)."""
+    return margins.square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
+
+
 class MixtureMethod:
     """A method with K linear heads and mixture weights; subclasses say how both are learnt.
 
@@ -93,7 +117,7 @@ class MixtureMethod:
     def scale_heads(self, scaled: Pairs) -> None:
         """Give each head root-mean-square margin 1 on pairs of scaled features."""
         with torch.no_grad():
-            self.heads.weight /= self._margins(scaled).square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
+            self.heads.weight /= unit_margins(self._margins(scaled))
 
     def _stage1_input(self, scaled: Pairs) -> tuple[Tensor, Tensor]:
         """Return the table that the weights read in stage 1, and each pair's row of it, (n,)."""
@@ -175,21 +199,11 @@ class MixtureMethod:
             return self._log_weights(self._scaled(pairs)).exp().cpu().numpy()
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
-        """Return P(chosen preferred over rejected), (n,), by the rule `settings.prediction`."""
+        """Return P(chosen preferred over rejected), (n,); see `predicted`."""
         with torch.no_grad():
             scaled = self._scaled(pairs)
-            weights = self._log_weights(scaled).exp()
-            if self.settings.prediction == "log_sigmoid":
-                score = log_preference(self.heads(scaled.responses))
-                p = (weights * (score[scaled.chosen] - score[scaled.rejected])).sum(dim=-1).sigmoid()
-            elif self.settings.prediction == "reward":
-                p = (weights * self._margins(scaled)).sum(dim=-1).sigmoid()
-            else:
-                p = (weights * self._margins(scaled).sigmoid()).sum(dim=-1)  # Eq. 1
-            # Weights sum to 1 up to rounding only, so an exact tie of all heads is set, not summed.
-            tied = (self._margins(scaled) == 0).all(dim=-1)
-            p = p.masked_fill(tied, 0.5).clamp(0, 1).double().cpu().numpy()
-        return p if self.settings.temperature == 1 else scale(p, self.settings.temperature)
+            reward = self.heads(scaled.responses)
+            return predicted(reward[scaled.chosen], reward[scaled.rejected], self._log_weights(scaled), self.settings)
 
     def _make_heads(self, pairs: Pairs) -> Heads:
         d = pairs.responses.shape[1]
@@ -346,9 +360,8 @@ class TwoStage(MixtureMethod):
         self.scalers = dict(self.scalers)  # copies of this method keep theirs
         if not self.settings.stage1_context:
             self._fit_context_scaler(context_pairs)
-        if self.settings.tau > 0 or self.settings.objective == "mixture":
-            tau = self.settings.tau or 1.0  # Eq. 2 has no tau
-        else:
+        tau = None
+        if self.settings.tau == 0 and self.settings.objective == "hedge":
             tau = self._choose_tau(context_pairs, self._validation if validation is None else validation)
         stage2 = self.settings.stage2(tau)
         self.weights, self.stage2 = self._adapted_router(context_pairs, stage2), stage2
@@ -362,9 +375,9 @@ class TwoStage(MixtureMethod):
         settings = self.settings
         with torch.no_grad():
             margins = torch.from_numpy(self.head_margins(context_pairs)).double()
-            scaled = self._stage1_scalers["prompts"](
-                context_pairs.context_features, settings.torch_dtype, settings.torch_device
-            )
+            features = context_pairs.context_features
+            scaler = self._stage1_scalers["prompts"].seeing(features)
+            scaled = scaler(features, settings.torch_dtype, settings.torch_device)
             prior = self.stage1_weights(scaled).exp().double().cpu()
             return hedge_targets(prior, -torch.nn.functional.logsigmoid(margins), tau).numpy()
 
@@ -374,13 +387,15 @@ class TwoStage(MixtureMethod):
             self._fit_context_scaler(pairs)
 
     def _fit_context_scaler(self, pairs: Pairs) -> None:
-        """Fit the scale of what the router reads of a context, where it is not that of prompts."""
+        """Fit the scale of what the router reads of a context."""
         on = self.settings.standardize
         if self.settings.router_input == "criterion":
             table, rows = self._context_input(pairs)
             self.scalers["criteria"] = Scaler.fit(table[rows], on)
         elif self.settings.context_scaling == "own":
             self.scalers["contexts"] = Scaler.fit(pairs.context_features, on)
+        else:
+            self.scalers["contexts"] = self.scalers["prompts"].seeing(pairs.context_features)
 
     def _context_input(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Return the table that the router reads of contexts, and each pair's row of it.

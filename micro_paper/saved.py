@@ -1,0 +1,256 @@
+"""Saved models: what their files hold, written all or nothing, and read only as they were written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from micro_paper.errors import InputError, MissingError, shown
+from micro_paper.features.settings import FeatureSettings
+from micro_paper.files import DRAFT, file_sha256, sha256
+from micro_paper.methods.scaling import Scaler
+from micro_paper.methods.settings import Settings
+from micro_paper.methods.two_stage import TwoStage
+from micro_paper.mixture import Heads
+from micro_paper.router import Router
+
+FORMAT = 2
+TENSORS, SETTINGS, CARD = "micro.safetensors", "micro.json", "README.md"
+_KINDS = {
+    "settings": (dict,),
+    "features": (dict,),
+    "trained_on": (dict,),
+    "seed": (int,),
+    "tau": (int, float, type(None)),
+    "backbone_fingerprint": (str,),
+    "tensors_sha256": (str,),
+}
+
+
+def write(
+    folder: str | Path, method: TwoStage, features: FeatureSettings, trained_on: Mapping[str, Any], fingerprint: str
+) -> None:
+    """Write a model's files in place of those of a saved model, or of nothing.
+
+    Raises:
+        InputError: as `Micro.save`.
+    """
+    folder, tensors = _place(folder), _tensors(method)
+    try:
+        _check(tensors, method.settings, method.adapted)
+    except InputError as error:
+        raise InputError(f"only heads and routers as fit left them can be saved: {error}") from None
+    content = save(tensors)
+    described = {
+        "format": FORMAT,
+        "settings": asdict(method.settings),
+        "seed": method.seed,
+        "tau": method.stage2.tau if method.stage2 else None,  # None: not adapted
+        "features": asdict(features),
+        "backbone_fingerprint": fingerprint,
+        "tensors_sha256": sha256(content),
+        "trained_on": dict(trained_on),
+    }
+    try:
+        described = json.loads(json.dumps(described, default=_plain, allow_nan=False))
+        card = _card(described, tensors).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"trained_on cannot be saved ({error}): give texts and finite numbers") from None
+    described["sha256"] = _signature(described)
+    files = {TENSORS: content, SETTINGS: json.dumps(described, indent=1, sort_keys=True).encode(), CARD: card}
+    try:
+        there = {p.name for p in folder.iterdir()} if folder.exists() else set()
+        if there and (SETTINGS not in there or there - set(files)):
+            raise InputError(f"{folder} exists and holds {min(there - {SETTINGS})}: choose another folder")
+        _replace(folder, files)
+    except OSError as error:
+        raise InputError(f"the model cannot be saved in {folder}: {error.strerror or error}") from error
+
+
+def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put a folder with these files in place of the present one; however this ends, one of the two is there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=DRAFT, dir=folder.parent))
+    new, old = draft / "new", draft / "old"
+    try:
+        new.mkdir()  # unlike the draft itself, as open as the user's other folders
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(new, folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def read(folder: str | Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[str, Any], str]:
+    """Return method, feature settings, what it was trained on and the backbone's fingerprint, of a saved model.
+
+    Raises:
+        MissingError: a file is missing.
+        InputError: a field, a shape or a value is not what `write` wrote; nothing is kept of it.
+    """
+    folder = _place(folder)
+    try:
+        for name in (SETTINGS, TENSORS):
+            if not (folder / name).is_file():
+                raise MissingError(f"{folder / name} is missing: give a folder that Micro.save wrote")
+        return _read(folder, device)
+    except MissingError:
+        raise
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}") from error
+    except InputError as error:
+        raise InputError(f"{folder} is not as Micro.save wrote it: {error}; save the model again") from error
+
+
+def _read(folder: Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[str, Any], str]:
+    try:
+        described = json.loads((folder / SETTINGS).read_bytes())
+        signature = _signature(described) if isinstance(described, dict) else None
+    except (ValueError, RecursionError):
+        signature = None
+    if signature is None:
+        raise InputError(f"{SETTINGS} holds no JSON object")
+    if described.get("format") != FORMAT:
+        raise InputError(f"{SETTINGS} has format {shown(described.get('format'))}, this version reads {FORMAT}")
+    if described.get("sha256") != signature:
+        raise InputError(f"{SETTINGS} was changed: its sha256 is not the recorded one")
+    for name, kind in _KINDS.items():
+        if type(value := described.get(name, ...)) not in kind:
+            raise InputError(f"{SETTINGS} has {name} = {shown(value)}")
+    found, recorded = file_sha256(folder / TENSORS), described["tensors_sha256"]
+    if found != recorded:
+        raise InputError(f"{TENSORS} has sha256 {found[:12]}..., recorded is {recorded[:12]}...")
+    try:
+        tensors = load((folder / TENSORS).read_bytes())
+    except Exception as error:  # safetensors raises several kinds
+        raise InputError(f"{TENSORS} cannot be read ({type(error).__name__})") from None
+    settings = Settings.of(described["settings"] | {"device": device})
+    tau, adapted = described["tau"], described["tau"] is not None
+    _check(tensors, settings, adapted)
+    heads = Heads(*tensors["heads.weight"].shape, torch.Generator(), settings.torch_dtype)
+    heads.load_state_dict(_part(tensors, "heads."))
+    routers = [_router(tensors, place, settings) for place in ("stage1.", "router.")]
+    scalers = {
+        kind: Scaler(tensors[f"scale.{kind}.mean"], tensors[f"scale.{kind}.scale"])
+        for kind in _scaled(settings, adapted)
+    }
+    modules = [module.to(settings.torch_device) for module in (heads, *routers)]
+    stage2 = settings.stage2(tau) if adapted else None
+    method = TwoStage.restored(settings, described["seed"], *modules, scalers, stage2)
+    try:
+        features = FeatureSettings(**described["features"])
+    except TypeError:
+        raise InputError(f"{SETTINGS} has features that this version does not know") from None
+    return method, features, described["trained_on"], described["backbone_fingerprint"]
+
+
+def _scaled(settings: Settings, adapted: bool) -> list[str]:
+    """Return the names of the feature tables that the method has a scale of."""
+    reads = settings.router_input == "criterion" and (adapted or settings.stage1_context)
+    return ["responses", "prompts", "contexts"] + (["criteria"] if reads else [])
+
+
+def _check(tensors: Mapping[str, Tensor], settings: Settings, adapted: bool) -> None:
+    """Raise an InputError unless a saved model's tensors have the names, shapes, kinds and values that they must."""
+    # How many columns features have is for the tensors to say.
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    phi, u = ((found.get(name) or (0,))[-1] for name in ("heads.weight", "stage1.layers.0.weight"))
+    sizes = [u, settings.router_hidden, settings.heads] if settings.router_hidden else [u, settings.heads]
+    shapes: dict[str, tuple[int, ...]] = {"heads.weight": (settings.heads, phi)}
+    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for name in (f"stage1.layers.{2 * i}", f"router.layers.{2 * i}"):
+            shapes |= {f"{name}.weight": (fan_out, fan_in), f"{name}.bias": (fan_out,)}
+    for kind in _scaled(settings, adapted):
+        columns = (phi if kind == "responses" else u,)
+        shapes |= {f"scale.{kind}.mean": columns, f"scale.{kind}.scale": columns}
+    for name in sorted(found.keys() | shapes.keys()):
+        if found.get(name) != shapes.get(name) or 0 in found[name]:
+            raise InputError(f"{name} has shape {found.get(name)}, the settings ask for {shown(shapes.get(name))}")
+        tensor, is_scale = tensors[name], name.startswith("scale.")
+        if tensor.dtype != (torch.float64 if is_scale else settings.torch_dtype):
+            raise InputError(f"{name} is of {tensor.dtype}")
+        if not ((tensor > 0) if name.endswith(".scale") else torch.isfinite(tensor)).all():
+            raise InputError(f"{name} holds a value that no training gives")
+
+
+def _tensors(method: TwoStage) -> dict[str, Tensor]:
+    tensors = {f"heads.{k}": v for k, v in method.heads.state_dict().items()}
+    tensors |= {f"stage1.{k}": v for k, v in method.stage1_weights.state_dict().items()}
+    tensors |= {f"router.{k}": v for k, v in method.weights.state_dict().items()}
+    for kind, scaler in method.scalers.items():
+        tensors |= {f"scale.{kind}.mean": scaler.mean, f"scale.{kind}.scale": scaler.scale}
+    return {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _router(tensors: dict[str, Tensor], prefix: str, settings: Settings) -> Router:
+    state = _part(tensors, prefix)
+    width = state["layers.0.weight"].shape[1]
+    router = Router(width, settings.heads, settings.router_hidden, torch.Generator(), settings.torch_dtype)
+    router.load_state_dict(state)
+    return router
+
+
+def _place(folder: str | Path) -> Path:
+    """Return the folder that is meant, absolute."""
+    try:
+        return Path(folder).expanduser().resolve()
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"folder must be a path, got {shown(folder)}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of numpy or a path as JSON has it."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"a {type(value).__name__}")
+
+
+def _signature(described: Mapping[str, Any]) -> str:
+    return sha256(json.dumps({k: v for k, v in described.items() if k != "sha256"}, sort_keys=True).encode())
+
+
+def _card(described: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    count, dimension = tensors["heads.weight"].shape
+    features = described["features"]
+    trained = "\n".join(f"- {k}: {v}" for k, v in described["trained_on"].items()) or "- not recorded"
+    return f"""# A personalised preference model (MiCRo)
+
+{count} linear reward heads on {dimension}-dimensional features of the frozen backbone
+`{features["backbone"]}`, under a router that reads the prompt
+{"and a stated context" if described["tau"] is not None else "alone"}. Made by micro-paper; load it with
+`micro_paper.Micro.load(folder)`.
+
+## Trained on
+{trained}
+
+## What it is for
+Ranking a few responses to one prompt, by itself or under a stated criterion. Rewards compare responses to the same
+prompt only. It inherits the tastes and errors of its training labels and of the backbone: do not use it to decide
+about people, nor as a safety filter.
+
+## Settings
+`micro.json` holds every setting, the backbone's content hash and the hash of `micro.safetensors`.
+"""
