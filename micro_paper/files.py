@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from micro_paper.errors import InputError, refusal
+from micro_paper.errors import InputError, refusal, shown
 
 DRAFT = ".draft"  # ending of a file that is being written
 _HOST = re.sub(r"\W", "", platform.node())[:40]  # a disk may be shared: only its own machine knows a process
@@ -97,8 +97,11 @@ def locked(path: Path) -> bool:
     return False
 
 
-def read_json(text: str) -> Any:
-    """Return the value of a JSON text that says each thing once and holds finite numbers only.
+def parse_json(text: str, *, finite: bool = True) -> Any:
+    """Return the value of a JSON text that says each thing once.
+
+    Args:
+        finite: refuse NaN, infinities and numbers beyond a float.
 
     Raises:
         InputError: what is wrong with it.
@@ -107,22 +110,26 @@ def read_json(text: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
-            raise InputError(f"{Counter(name for name, _ in pairs).most_common(1)[0][0]!r} is there twice")
+            name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise InputError(f"field {shown(name)} stands twice in one object")
         return value
 
-    def finite(number: str) -> float:
-        if not math.isfinite(float(number)):
-            raise InputError(f"{number} is no finite number")
-        return float(number)
+    def number(text: str) -> float:
+        if finite and not math.isfinite(float(text)):
+            raise InputError(f"{text} is no finite number")
+        return float(text)
 
     try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=finite, parse_float=finite)
+        return json.loads(text, object_pairs_hook=once, parse_constant=number, parse_float=number)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise InputError(f"invalid JSON ({error.msg} at {place})") from None
     except RecursionError:
-        raise InputError("it is nested too deeply") from None
+        raise InputError("nested too deeply") from None
     except InputError:
         raise
-    except ValueError as error:
-        raise InputError(f"it is no JSON: {error}") from None
+    except ValueError:  # an integer of thousands of digits
+        raise InputError("invalid JSON (a number that is too long)") from None
 
 
 def check_writable(path: Path) -> None:

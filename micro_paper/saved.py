@@ -18,7 +18,7 @@ from torch import Tensor
 
 from micro_paper.errors import InputError, MissingError, shown
 from micro_paper.features.settings import FeatureSettings
-from micro_paper.files import DRAFT, file_sha256, sha256
+from micro_paper.files import DRAFT, file_sha256, parse_json, sha256
 from micro_paper.methods.scaling import Scaler
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.two_stage import TwoStage
@@ -121,9 +121,9 @@ def read(folder: str | Path, device: str) -> tuple[TwoStage, FeatureSettings, di
 
 def _read(folder: Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[str, Any], str]:
     try:
-        described = json.loads((folder / SETTINGS).read_bytes())
+        described = parse_json((folder / SETTINGS).read_text(encoding="utf-8"))
         signature = _signature(described) if isinstance(described, dict) else None
-    except (ValueError, RecursionError):
+    except (ValueError, InputError):
         signature = None
     if signature is None:
         raise InputError(f"{SETTINGS} holds no JSON object")

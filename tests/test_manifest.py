@@ -151,14 +151,14 @@ def test_a_manifest_of_other_values_is_refused_or_published(root, place, value, 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"notebook": 1, "notebook": 2}', "'notebook' is there twice"),
-        ('{"files": [{"file": 1, "file": 2}]}', "'file' is there twice"),
+        ('{"notebook": 1, "notebook": 2}', "field 'notebook' stands twice"),
+        ('{"files": [{"file": 1, "file": 2}]}', "field 'file' stands twice"),
         ("[1]", "it is no object"),
         ('{"x": NaN}', "NaN is no finite number"),
         ('{"x": 1e999}', "1e999 is no finite number"),
-        ("[" * 100_000, "it is nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
         ("[" * 900 + "]" * 900, "it is no object"),
-        ("{", "it is no JSON"),
+        ("{", "invalid JSON"),
         ('{"notebook": "notebooks/a.ipynb"}', "it has no profile"),
     ],
 )

@@ -7,17 +7,15 @@ ends; separators that JSON allows inside a text, such as U+2028, end no line. Li
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import re
-import reprlib
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from micro_paper.errors import InputError
+from micro_paper.files import parse_json
 
 Row = dict[str, Any]
 _LINE_END = re.compile(r"\r\n|\r|\n")  # JSON allows none of them inside a text
@@ -103,24 +101,6 @@ def read_json(path: Path) -> Any:
 
 def _parse(text: str, where: str, fix: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_each_once)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise InputError(f"{where}: invalid JSON ({error.msg} at {place}): {fix}") from error
-    except RecursionError as error:
-        raise InputError(f"{where}: nested too deeply: {fix}") from error
-    except _Twice as error:
-        raise InputError(f"{where}: field {error} stands twice in one object: keep one of them") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise InputError(f"{where}: invalid JSON (a number that is too long): {fix}") from error
-
-
-class _Twice(ValueError):
-    """A name that stands twice in one JSON object, of which Python would keep the last without a word."""
-
-
-def _each_once(fields: list[tuple[str, Any]]) -> Row:
-    found = dict(fields)
-    if len(found) < len(fields):
-        raise _Twice(reprlib.repr(Counter(name for name, _ in fields).most_common(1)[0][0]))
-    return found
+        return parse_json(text, finite=False)
+    except InputError as error:
+        raise InputError(f"{where}: {error}: {fix}") from None

@@ -38,7 +38,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     try:
         for text in filter(str.strip, path.read_bytes().decode().split("\n")):
-            line = files.read_json(text)
+            line = files.parse_json(text)
             _check(line, partial=path.name.endswith(".partial.jsonl"))
             lines.append(line)
     except (OSError, ValueError, RecursionError) as error:
@@ -102,7 +102,7 @@ def published_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if name in PLACE:
             continue
         try:
-            kept[name] = files.read_json(json.dumps(value, allow_nan=False))
+            kept[name] = files.parse_json(json.dumps(value, allow_nan=False))
             json.dumps(value, ensure_ascii=False).encode()
             if _no_text_key(value):
                 raise TypeError("a key is no text")
