@@ -361,10 +361,10 @@ def test_publish_then_verify(root, frame):
         (lambda r: (r / "results/bundled/README.md").write_text("x"), "README.md does not follow"),
         (lambda r: (r / "results/bundled/manifest.jsonl").unlink(), "manifest.jsonl is missing"),
         (
-            lambda r: edit(r / "results/bundled/manifest.jsonl", '"n_seeds": 2', '"n_seeds": 9'),
+            lambda r: edit(r, '"n_seeds": 2', '"n_seeds": 9'),
             "parameters of notebooks/05",
         ),
-        (lambda r: edit(r / "results/bundled/manifest.jsonl", '": "', '":  "'), "manifest.jsonl was edited by hand"),
+        (lambda r: edit(r, '": "', '":  "'), "manifest.jsonl was edited by hand"),
         (lambda r: (r / "results/bundled/manifest.jsonl").write_text("{"), "cannot be read"),
         (lambda r: (r / "results/bundled/manifest.jsonl").write_text('{"a": 1}\n'), "cannot be read"),
     ],
