@@ -32,6 +32,7 @@ def made(folder, table, hashes, parameters):
 def root(tmp_path, monkeypatch):
     present = {"notebook": "n2", "code": "c2"}
     monkeypatch.setattr(carry, "fingerprint", lambda notebook, root: present)
+    monkeypatch.setattr(carry, "read_profile", lambda profile, root: {"layers": 15, "seed": 0, "max_tokens": 2048})
     old, full, small = {"notebook": "n1", "code": "c1"}, {"layers": 15, "seed": 0}, {"layers": 1, "seed": 0}
     line = made(tmp_path / "published", TABLE, old, full)
     for kind in publishing.KINDS:
@@ -49,12 +50,23 @@ def test_equal_tables_are_carried_over(root):
     assert (done.notebooks, done.left) == ([NOTEBOOK], [])
     assert (done.comparison.cells, done.comparison.largest, done.comparison.problems) == (2, 0.0, [])
     (line,) = manifest.read_lines(root / "results" / "open" / "manifest.jsonl")
-    assert line["hashes"] == {"notebook": "n2", "code": "c2"} and line["parameters"] == {"layers": 15, "seed": 0}
+    sha = manifest.json_hash({"layers": 15, "seed": 0})
+    assert line["hashes"] == {"notebook": "n2", "code": "c2", "parameters": sha}
+    assert line["parameters"] == {"layers": 15, "seed": 0}
     ground = {"from": {"notebook": "n1", "code": "c1"}, "setting": {"layers": 1}, "cells": 2, "largest": 0.0}
     assert line["carried"] == [ground]
     assert publishing.verify("open", root) == []
     assert "Made by an earlier state of the code" in (root / "results" / "open" / "README.md").read_text()
     assert carry.carry("open", root / "before", root=root).notebooks == []  # it names the present code already
+
+
+def test_a_parameter_that_is_new_is_named_at_its_value(root):
+    change(root / "build" / "open", parameters={"layers": 1, "seed": 0, "max_tokens": 2048})
+    carry.carry("open", root / "before", root=root)
+    (line,) = manifest.read_lines(root / "results" / "open" / "manifest.jsonl")
+    assert line["parameters"] == {"layers": 15, "seed": 0, "max_tokens": 2048}
+    assert line["hashes"]["parameters"] == manifest.json_hash(line["parameters"])
+    assert line["carried"][0]["setting"] == {"layers": 1}
 
 
 def change(folder, **changes):
@@ -72,6 +84,10 @@ def change(folder, **changes):
         ),
         (lambda r: change(r / "build" / "open", hashes={"notebook": "n1", "code": "c2"}), "neither build shows"),
         (lambda r: change(r / "before", parameters={"layers": 2, "seed": 0}), "run with other parameters"),
+        (
+            lambda r: change(r / "build" / "open", parameters={"layers": 1, "seed": 0, "max_tokens": 512}),
+            "run with other parameters",
+        ),
         (lambda r: (r / "before" / "manifest" / "05_stage2.jsonl").unlink(), "neither build shows"),
         (
             lambda r: TABLE.assign(value=[0.7, 0.6 + 1e-6]).to_csv(

@@ -17,6 +17,7 @@ from micro_paper.errors import InputError
 from micro_paper.paths import build_dir, project_root
 from micro_paper.workflow import manifest, publishing
 from micro_paper.workflow.comparison import Comparison, compare
+from micro_paper.workflow.parameters import read_profile
 from micro_paper.workflow.provenance import fingerprint
 
 SOURCES = ("notebook", "code")  # hashes that change with the code
@@ -35,7 +36,8 @@ def carry(profile: str, before: Path, after: Path | None = None, root: Path | No
     """Let published lines of a profile name the present code, which gives the same numbers as the code behind them.
 
     A notebook counts as shown where both builds have it: one made by the code behind the published line, one by the
-    present code, both with the same parameters. Several calls with several builds may each show some.
+    present code, both with the same parameters. A parameter that only the present code knows must have the profile's
+    value there; the published line then names it. Several calls with several builds may each show some.
 
     Args:
         profile: published.
@@ -55,7 +57,7 @@ def _carry(profile: str, before: Path, after: Path, root: Path) -> Carried:
     lines = manifest.read_lines(root / "results" / profile / "manifest.jsonl")
     if not lines:
         raise InputError(f"profile {profile} is not published: there is nothing to carry over")
-    old, new = _lines(before), _lines(after)
+    old, new, values = _lines(before), _lines(after), read_profile(profile, root)
     found, done, left = Comparison(), [], []
     for i, line in enumerate(lines):
         notebook = line["notebook"]
@@ -67,15 +69,20 @@ def _carry(profile: str, before: Path, after: Path, root: Path) -> Carried:
             left.append(notebook)
             continue
         sides = old[notebook], new[notebook]
-        if sides[0]["parameters"] != sides[1]["parameters"]:
+        known = sides[0]["parameters"]
+        added = {name: value for name, value in sides[1]["parameters"].items() if name not in known}
+        if known | added != sides[1]["parameters"] or any(values.get(n, v) != v for n, v in added.items()):
             raise InputError(f"{notebook} was run with other parameters on the two sides: use the same")
         names = {_name(entry) for side in sides for entry in side["files"]}
         names = sorted(name for name in names if name.endswith((".csv", ".parquet")))
         own = compare(before / "results", after / "results", names)
-        setting = {k: v for k, v in sides[1]["parameters"].items() if line["parameters"].get(k) != v}
+        parameters = line["parameters"] | added
+        setting = {k: v for k, v in sides[1]["parameters"].items() if parameters.get(k) != v}
         ground = {"from": published, "setting": setting, "cells": own.cells, "largest": own.largest}
         hashes = line["hashes"] | {name: present[name] for name in SOURCES}
-        lines[i] = line | {"hashes": hashes, "carried": [*line.get("carried", []), ground]}
+        hashes["parameters"] = manifest.json_hash(parameters)
+        carried = {"hashes": hashes, "parameters": parameters, "carried": [*line.get("carried", []), ground]}
+        lines[i] = line | carried
         found.cells, found.largest = found.cells + own.cells, max(found.largest, own.largest)
         found.problems += own.problems
         done.append(notebook)
