@@ -1,4 +1,4 @@
-"""Given with the assignment `own_data`: example judgements, and the splits of a file of judgements."""
+"""Given with the assignment `own_data`: example judgements, the splits of a file of judgements, and intervals."""
 
 import json
 import random
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from micro_paper import data
+from micro_paper.intervals import bootstrap, paired_bootstrap
 
 
 def write_example(path="example.jsonl"):
@@ -43,18 +46,25 @@ def write_example(path="example.jsonl"):
 
 def splits(path):
     """Return the pairs of a JSON-lines file as data frames, by split: train, validation, test."""
-    from micro_paper import data
-
     return {split: data.load(f"jsonl:{path}", split).to_pandas() for split in data.SPLITS}
 
 
 def answer(history, name):
-    """Return the function `name`, from the last cell that was run and defines it, run by itself.
+    """Return the function `name`, from the last cell that was run and defines it, run by itself with the names above.
 
     Args:
         history: the cells run so far (`In`), the test cell last.
     """
     cell = next((c for c in reversed(history[:-1]) if f"def {name}(" in c), None)
     assert cell is not None, f"no cell that was run defines {name}: keep its line `def {name}(...)` and run the cell"
-    exec(compile(cell, "<your cell>", "exec"), space := {"__name__": "__main__", "np": np, "pd": pd})
+    given = {
+        "Path": Path,
+        "json": json,
+        "np": np,
+        "pd": pd,
+        "bootstrap": bootstrap,
+        "paired_bootstrap": paired_bootstrap,
+    }
+    space = given | {"splits": splits, "write_example": write_example, "__name__": "__main__"}
+    exec(compile(cell, "<your cell>", "exec"), space)
     return space[name]
