@@ -301,10 +301,7 @@ def test_a_revision_is_resolved_once_and_reused(tmp_path: Path, monkeypatch: pyt
         asked.append(repository)
         return SimpleNamespace(sha=next(revisions))
 
-    def load_dataset(
-        repository: str, data_dir: str | None, split: str, revision: str, trust_remote_code: bool
-    ) -> datasets.Dataset:
-        assert trust_remote_code is False
+    def load_dataset(repository: str, data_dir: str | None, split: str, revision: str) -> datasets.Dataset:
         loaded.append((repository, split, revision))
         return datasets.Dataset.from_list([json.loads(line) for line in (FIXTURES / "rpr" / f"{split}.jsonl").open()])
 
