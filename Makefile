@@ -18,7 +18,7 @@ export MICRO_PAPER_DATA ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test notebooks readme format lint lab bench doctor verify lock clean
+.PHONY: help setup reproduce test notebooks readme format lint lab bench doctor verify course lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | \
@@ -70,6 +70,10 @@ doctor: $(STAMP) ## what is installed and what each profile would need
 
 verify: $(STAMP) ## the committed results against their manifests
 	@$(PY) -m micro_paper verify
+
+course: $(STAMP) ## the assignments: the students' versions in build/course/release, and every solution in mutants/ graded
+	@$(PY) assignments/course.py release
+	@$(PY) assignments/course.py check
 
 lock: ## renew requirements.lock (for maintainers; needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \

@@ -11,7 +11,10 @@ from micro_paper.paths import project_root
 from micro_paper.workflow import readme
 
 PLACES = [(page, name) for page, names in readme.PAGES.items() for name in names]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (project_root() / "docs").glob("*.md"))]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS += [
+    f"{folder}/{p.name}" for folder in ("docs", "assignments") for p in (project_root() / folder).glob("*.md")
+]
 
 
 @pytest.mark.parametrize(("page", "name"), PLACES)
