@@ -68,6 +68,8 @@ def answers():
             if not message["raises"]:
                 raise
             value = {"raised": type(error).__name__}
+        if value is None:
+            raise ValueError(f"`{message['name']}` returned nothing: is `return` missing?")
         for a, b in zip(args, before):
             if not np.array_equal(a, b, equal_nan=getattr(a, "dtype", np.dtype(object)).kind == "f"):
                 raise ValueError(f"{message['name']} changes its input: work on a copy")
@@ -80,7 +82,8 @@ try:
 except BaseException as error:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<your cell>"]
     where = f" (line {lines[-1]} of the cell)" if lines else ""
-    answer = {"error": f"{type(error).__name__}: {error}{where}"}
+    hint = ": what a function needs must stand in its own cell" if type(error) is NameError else ""
+    answer = {"error": f"{type(error).__name__}: {error}{where}{hint}"}
 json.dump({**answer, "refused": refused}, out)
 """
 

@@ -76,6 +76,28 @@ def test_an_expectation_that_fails_is_found(checked):
     assert course.faults(result, course.Pack("x", [*pack.items, cheat])) != []
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("x + 1", "`f` returned nothing: is `return` missing?"),
+        (
+            "return helper(x)",
+            "name 'helper' is not defined (line 2 of the cell): what a function needs must stand in its own",
+        ),
+        ("return x", None),
+        ("raise KeyError", None),
+    ],
+)
+def test_a_cell_that_fails_by_itself_says_what_is_missing(body, said):
+    exec((FOLDER / "alone.py").read_text(encoding="utf-8"), tools := {})
+    cells, call = [f"def f(x):\n    {body}", ""], (1.5,)
+    if said is None:
+        assert tools["run_alone"](cells, "f", call, raises=True) == [1.5 if "x" in body else {"raised": "KeyError"}]
+    else:
+        with pytest.raises(AssertionError, match=re.escape(said)):
+            tools["run_alone"](cells, "f", call, raises=not body.startswith("return"))
+
+
 # What students hand in besides answers: each a change of the right notebook of one assignment.
 
 
