@@ -37,9 +37,12 @@ FIRST = (
 )
 # Rows of the README's table, in plain words.
 FRONT = {
+    "length": "the length of a response",
     "single": "one Bradley-Terry reward",
+    "single_tuned": "one Bradley-Terry reward, tuned",
     "static_learned": "mixture, fixed weights",
     "micro": "**MiCRo, the paper's settings**",
+    "random_heads": "random directions in place of its heads",
     "pca_heads": "principal directions in place of its heads",
     "criterion_fewshot_tuned": "few-shot classifier of the criterion, tuned",
     "micro_plus_budget": "MiCRo+, contexts within the budget alone",
@@ -52,7 +55,7 @@ ORIGIN = {"bundled": "constructed", "open": "people"}  # who judged
 def front_block(root: Path | None = None) -> str:
     """Return the README's answer as Markdown: one table over the data sets of every profile, and what it says."""
     root = root or project_root()
-    tables = {p.parent.name: _beside(p) for p in sorted((root / "results").glob(f"*/{TABLE}"))}
+    tables = {p.parent.name: _beside(p) for p in sorted((root / "results").glob(f"[!.]*/{TABLE}"))}
     if not tables:
         return NOTHING
     rows = pd.concat([t.assign(profile=name) for name, t in tables.items()], ignore_index=True)
@@ -64,6 +67,9 @@ def front_block(root: Path | None = None) -> str:
             parts.append(f"| {name} | {' | '.join(interval(r.ours, r.low, r.high) for r in part.itertuples())} |")
     said = [
         ("MiCRo exceeds one Bradley-Terry reward", "single", "holds"),
+        ("It exceeds one whose training was tuned on validation pairs", "single_tuned", "holds"),
+        ("It exceeds itself with random heads", "random_heads", "holds"),
+        ("It exceeds itself with principal directions as heads", "pca_heads", "holds"),
         ("It exceeds a mixture with fixed weights", "static_learned", "holds"),
         ("A tuned few-shot classifier of the criterion exceeds it", "criterion_fewshot_tuned", "does not"),
         ("With every open choice made on labelled validation pairs, MiCRo+ within the budget exceeds it",
