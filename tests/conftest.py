@@ -29,6 +29,8 @@ CHECK = "from micro_paper.workflow.parameters import check_parameters\n\nchosen 
 
 
 os.environ.pop("MICRO_PAPER_BUILD", None)  # tests build in folders of their own
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test calls does not run below `make test`
+    os.environ.pop(name, None)
 
 
 @pytest.fixture
