@@ -129,7 +129,7 @@ LAYERS = (
     ("experiments", "saved"),
     ("claims", "report"),
     ("workflow",),
-    ("ranker",),
+    ("notebook", "ranker"),
     ("__init__", "__main__"),
 )
 FLOOR = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -286,6 +286,7 @@ def test_one_file_hashes_and_writes_drafts():
 SOUND = {
     "__init__.py": "def __getattr__(name):\n    raise AttributeError(name)",
     "__main__.py": "from micro_paper.workflow import run",
+    "notebook.py": "from micro_paper.workflow import run",
     "ranker.py": "import micro_paper.saved",
     "saved.py": "import micro_paper.features.store",
     "errors.py": "",

@@ -141,21 +141,22 @@ def merge(*evaluations: Evaluation) -> Evaluation:
     return result
 
 
-def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) -> pd.DataFrame:
+def predictions(evaluations: Iterable[Evaluation], methods: Sequence[str], profile: str) -> pd.DataFrame:
     """Return the probability of every test pair in every run, long, as `Artifacts.predictions` stores it.
 
     Columns: profile, dataset, method, fold, seed, pair_id, prompt_id, attribute, p. Where all folds test on the same
     pairs, `seed` counts the runs.
     """
-    n = len(evaluation.pairs)
     parts = []
-    for method in methods:
-        p = evaluation.probability[method]
-        numbers = evaluation.seeds if p.shape[1] <= len(evaluation.seeds) else range(p.shape[1])
-        part = pd.concat([evaluation.pairs] * p.shape[1], ignore_index=True)
-        part = part.assign(method=method, seed=np.repeat(list(numbers)[: p.shape[1]], n), p=p.T.ravel())
-        parts.append(part)
-    frame = pd.concat(parts, ignore_index=True).assign(profile=profile, dataset=evaluation.world)
+    for evaluation in evaluations:
+        n = len(evaluation.pairs)
+        for method in methods:
+            p = evaluation.probability[method]
+            numbers = evaluation.seeds if p.shape[1] <= len(evaluation.seeds) else range(p.shape[1])
+            part = pd.concat([evaluation.pairs] * p.shape[1], ignore_index=True)
+            seeds = np.repeat(list(numbers)[: p.shape[1]], n)
+            parts.append(part.assign(dataset=evaluation.world, method=method, seed=seeds, p=p.T.ravel()))
+    frame = pd.concat(parts, ignore_index=True).assign(profile=profile)
     texts = ["profile", "dataset", "method", "pair_id", "prompt_id", "attribute"]
     frame = frame.astype(dict.fromkeys(texts, "category"))
     return frame[["profile", "dataset", "method", "fold", "seed", "pair_id", "prompt_id", "attribute", "p"]]

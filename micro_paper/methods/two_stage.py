@@ -95,8 +95,7 @@ class MixtureMethod:
             validation: choose the epoch (early stopping), nothing else.
         """
         pairs, held_out = self._prepared(train_pairs, validation)
-        self.heads = self._make_heads(pairs)
-        self.weights = self._make_weights(pairs)
+        self.heads, self.weights = self._make_heads(pairs), self._make_weights(pairs)
         model = nn.ModuleList([self.heads, self.weights]).to(self.settings.torch_device)
         alpha = self.settings.alpha
 
@@ -113,6 +112,19 @@ class MixtureMethod:
         if self.settings.head_scale == "unit":
             self.scale_heads(pairs)
         return self
+
+    def stage1_start(self, train_pairs: Pairs) -> tuple[Heads, nn.Module, Tensor, Tensor, torch.Generator]:
+        """Return what stage 1 begins with, after `fit` (whose scaling of features it needs).
+
+        Returns:
+            Heads and weights as they were before training, the pairs' difference features, (n, d), and what their
+            weights read, (n, q), both scaled, and the source of the minibatch order.
+        """
+        scaled = self._scaled(train_pairs)
+        read, where = self._stage1_input(scaled)
+        difference = scaled.responses[scaled.chosen] - scaled.responses[scaled.rejected]
+        heads, weights = self._make_heads(scaled), self._make_weights(scaled)
+        return heads, weights, difference, read[where], self.generator("order")
 
     def scale_heads(self, scaled: Pairs) -> None:
         """Give each head root-mean-square margin 1 on pairs of scaled features."""
@@ -420,7 +432,12 @@ class TwoStage(MixtureMethod):
         table, rows = self._context_input(scaled)
         return weights(table)[rows]
 
-    def _adapted_router(self, context_pairs: Pairs, stage2: Stage2) -> nn.Module:
+    def stage2_input(self, context_pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Return what Algorithm 1 works on: margins of the frozen heads, (n, K), and context features u(x, c), (n, q).
+
+        Raises:
+            InputError: the pairs state no context, or one of another width than prompts have.
+        """
         scaled = self._scaled(context_pairs)
         table, rows = self._context_input(scaled)
         if table.shape[1] != (width := self._stage1_input(scaled)[0].shape[1]):
@@ -428,18 +445,16 @@ class TwoStage(MixtureMethod):
                 f"context features have {table.shape[1]} columns, prompt features {width}: one router reads both, so "
                 "give them the same columns"
             )
+        with torch.no_grad():
+            return self._margins(scaled), table[rows]
+
+    def _adapted_router(self, context_pairs: Pairs, stage2: Stage2) -> nn.Module:
+        margins, features = self.stage2_input(context_pairs)
         router = copy.deepcopy(self.stage1_weights)
         with torch.no_grad():
-            margins = self._margins(scaled)
-            before = self._read(self.stage1_weights, scaled, stage1=True)
-        adapt_router(
-            router,
-            margins,
-            table[rows],
-            stage2,
-            torch.Generator().manual_seed(self.seed),
-            stage1_log_weights=before,
-        )
+            before = self._read(self.stage1_weights, self._scaled(context_pairs), stage1=True)
+        order = torch.Generator().manual_seed(self.seed)
+        adapt_router(router, margins, features, stage2, order, stage1_log_weights=before)
         return router
 
     def negative_log_likelihood(self, pairs: Pairs, router: nn.Module | None = None, *, stage1: bool = False) -> float:

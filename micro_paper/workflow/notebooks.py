@@ -13,11 +13,13 @@ from micro_paper.errors import InputError
 from micro_paper.files import sha256
 from micro_paper.workflow.parameters import read_parameters
 
-MAX_CODE_CELLS = 14
+MAX_CODE_CELLS = 10  # beside the parameters and the start
+MAX_LINES = 15  # of a cell
 
 # An absolute POSIX path of two parts or more, or a Windows drive; markup (</td>) and addresses are none.
 _ABSOLUTE = re.compile(r"(?<![\w./:<~])/[\w.+-]+/[\w.+-]+|\b[A-Za-z]:\\[\w\\]")
 _SEAL = "micro_paper"
+_FOLDED = {"source_hidden": True}
 
 
 def read_notebook(path: str | Path) -> dict[str, Any]:
@@ -60,15 +62,17 @@ def output_hash(notebook: Mapping[str, Any]) -> str:
 def normalise(notebook: dict[str, Any]) -> dict[str, Any]:
     """Bring a notebook as just executed (nbformat 4.5) into the form that is committed, in place; return it.
 
-    Timing and papermill metadata go, execution counts run from 1, neighbouring pieces of one stream become
-    one, the kernel is named python3 without a version, and two hashes are put down so that a later edit by
-    hand shows.
+    Timing and papermill metadata go, the parameters are folded, execution counts run from 1, neighbouring pieces of one
+    stream become one, the kernel is named as JupyterLab names it, so that saving there changes nothing, and two hashes
+    are put down so that a later edit by hand shows.
     """
     count = 0
     seen: set[str] = set()
     for position, cell in enumerate(notebook["cells"]):
         tags = cell.get("metadata", {}).get("tags")
         cell["metadata"] = {"tags": tags} if tags else {}
+        if "parameters" in (tags or ()):
+            cell["metadata"]["jupyter"] = dict(_FOLDED)
         if not cell.get("id") or cell["id"] in seen:
             text = f"{position} {joined(cell['source'])}"
             cell["id"] = sha256(text.encode())[:8]
@@ -89,23 +93,23 @@ def normalise(notebook: dict[str, Any]) -> dict[str, Any]:
                 outputs.append(output)
         cell["outputs"] = outputs
     notebook["metadata"] = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": notebook["metadata"]["language_info"],  # as the kernel gave it
         _SEAL: {"outputs_sha256": output_hash(notebook), "source_sha256": source_hash(notebook)},
     }
     return notebook
 
 
-def problems(notebook: Mapping[str, Any], max_code_cells: int = MAX_CODE_CELLS) -> list[str]:
+def problems(notebook: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with a committed notebook, one sentence each; empty where all is well.
 
-    Refused are a missing, second or misplaced parameters cell, one that no `check_parameters(globals())` follows,
-    definitions, too many cells, magics, control characters, an equation that no blank line precedes, unexecuted cells,
-    edits by hand since the last execution, errors, warnings, absolute paths and metadata that a machine leaves behind.
+    Refused are a missing, second or misplaced parameters cell, one that no `start(globals())` follows, definitions, too
+    many or too long cells, magics, control characters, an equation that no blank line precedes, unexecuted cells, edits
+    by hand since the last execution, errors, warnings, absolute paths and metadata that a machine leaves behind.
     """
     return [
         *_text_problems(notebook),
-        *_form_problems(notebook, max_code_cells),
+        *_form_problems(notebook),
         *_execution_problems(notebook),
         *output_problems(notebook),
     ]
@@ -136,7 +140,7 @@ def _text_problems(notebook: Mapping[str, Any]) -> Iterator[str]:
             yield f"cell {number} has an equation right behind a line of text: put a blank line before its $$"
 
 
-def _form_problems(notebook: Mapping[str, Any], max_code_cells: int) -> Iterator[str]:
+def _form_problems(notebook: Mapping[str, Any]) -> Iterator[str]:
     cells = code_cells(notebook)
     try:
         read_parameters(notebook)
@@ -145,12 +149,14 @@ def _form_problems(notebook: Mapping[str, Any], max_code_cells: int) -> Iterator
     tagged = [n for n, cell in enumerate(cells) if "parameters" in cell.get("metadata", {}).get("tags", [])]
     if tagged and tagged[0] != 0:
         yield f"the parameters cell is code cell {tagged[0] + 1}: it must be the first"
-    if len(cells) < 2 or "check_parameters(globals())" not in joined(cells[1]["source"]):
-        yield "the second code cell must call check_parameters(globals())"
-    if len(cells) > max_code_cells:
-        yield f"{len(cells)} code cells: at most {max_code_cells}"
+    if len(cells) < 2 or "start(globals())" not in joined(cells[1]["source"]):
+        yield "the second code cell must call start(globals())"
+    if len(cells) - 2 > MAX_CODE_CELLS:
+        yield f"{len(cells) - 2} code cells behind the start: at most {MAX_CODE_CELLS}"
     for number, cell in enumerate(cells, start=1):
         source = joined(cell["source"])
+        if number > 1 and (lines := len(source.splitlines())) > MAX_LINES:
+            yield f"code cell {number} has {lines} lines: at most {MAX_LINES}"
         try:
             tree = ast.parse(source)
         except SyntaxError as error:
@@ -177,11 +183,12 @@ def _execution_problems(notebook: Mapping[str, Any]) -> Iterator[str]:
         yield "an output was edited or stripped after the last execution: run `make notebooks`"
     if extra := set(notebook["metadata"]) - {"kernelspec", "language_info", _SEAL}:
         yield f"metadata {sorted(extra)} must go: run `make notebooks`"
-    if "version" in notebook["metadata"].get("language_info", {}):
-        yield "metadata names a Python version: run `make notebooks`"
     for position, cell in enumerate(notebook["cells"], start=1):
-        if extra := set(cell.get("metadata", {})) - {"tags"}:
-            yield f"cell {position} has metadata {sorted(extra)}: run `make notebooks`"
+        metadata = dict(cell.get("metadata", {}))
+        if "parameters" in metadata.pop("tags", []) and metadata.pop("jupyter", None) != _FOLDED:
+            yield "the parameters are not folded: run `make notebooks`"
+        if metadata:
+            yield f"cell {position} has metadata {sorted(metadata)}: run `make notebooks`"
 
 
 def _plain(value: Any) -> Any:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from micro_paper.claims.judge import VERDICTS
-from micro_paper.digits import interval, shown
+from micro_paper.digits import interval
 from micro_paper.errors import InputError
 from micro_paper.files import write_atomic
 from micro_paper.paper import values as paper_values
 from micro_paper.paths import project_root
+from micro_paper.report.sentences import counted
 from micro_paper.workflow import claims_files, ledger
 
 TABLE = "table_02c_beside_paper.csv"
@@ -75,7 +76,7 @@ def front_block(root: Path | None = None) -> str:
         ("With every open choice made on labelled validation pairs, MiCRo+ within the budget exceeds it",
          "micro_plus_budget", "does not"),
     ]  # fmt: skip
-    lines = [f"- {text} {_count(rows[rows.method == method], verdict)}." for text, method, verdict in said]
+    lines = [f"- {text} {counted(rows[rows.method == method], verdict)}." for text, method, verdict in said]
     claims = [
         f"{(table := claims_files.read_committed(profile, root))['verdict'].eq('holds').sum()} hold and "
         f"{table['verdict'].eq('does not').sum()} do not in `{profile}`"
@@ -87,13 +88,6 @@ def front_block(root: Path | None = None) -> str:
             f"- Of the paper's {len(paper_values.claims())} claims {', '.join(claims)}; the rest cannot be told."
         )
     return "\n".join([*parts, "", *lines])
-
-
-def _count(rows: pd.DataFrame, verdict: str) -> str:
-    found = rows[rows.verdict == verdict]
-    sign = 1 if verdict == "holds" else -1
-    gains = "; ".join(f"{r.dataset} {shown(sign * r.micro_minus_row, '+.3f')}" for r in found.itertuples())
-    return f"on {len(found)} of {len(rows)} data sets" + (f" ({gains})" if gains else "")
 
 
 def results_block(root: Path | None = None) -> str:

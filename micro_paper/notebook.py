@@ -1,0 +1,96 @@
+"""What a notebook starts with: checked parameters, and from them features, folds, settings and the door of its results.
+
+The second code cell of every notebook is `run = start(globals())`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from micro_paper.errors import InputError
+from micro_paper.experiments.worlds import World, load_folds, names_of
+from micro_paper.features.settings import FeatureSettings
+from micro_paper.methods.settings import Settings
+from micro_paper.workflow.artifacts import Artifacts
+from micro_paper.workflow.parameters import Value, check_parameters
+
+Worlds = World | Iterable["Worlds"] | Mapping[Any, "Worlds"]
+
+
+def start(namespace: MutableMapping[str, Any]) -> Notebook:
+    """Check the parameters of a notebook and return what it starts with; tables are shown whole from here on.
+
+    Args:
+        namespace: `globals()` of the notebook, right after its parameters.
+
+    Raises:
+        InputError: a parameter that the notebook does not declare, or an ill-typed value; names it.
+    """
+    for option in ("max_rows", "max_columns", "max_colwidth", "width"):
+        pd.set_option(f"display.{option}", None)
+    return Notebook(check_parameters(namespace))
+
+
+class Notebook:
+    """The beginning of one notebook.
+
+    Attributes:
+        parameters: name -> checked value.
+    """
+
+    def __init__(self, parameters: Mapping[str, Value]) -> None:
+        self.parameters = dict(parameters)
+
+    @cached_property
+    def features(self) -> FeatureSettings | None:
+        """How text becomes features; None for synthetic and tabular data alone (backbone none)."""
+        return FeatureSettings.from_parameters(self.parameters)
+
+    @property
+    def seeds(self) -> range:
+        """`n_seeds` seeds from `seed` on."""
+        return range(self.parameters["seed"], self.parameters["seed"] + self.parameters["n_seeds"])
+
+    @property
+    def interval(self) -> dict[str, Value]:
+        """How intervals are made: seed and number of resamples of a bootstrap, as keywords."""
+        return {name: self.parameters[name] for name in ("seed", "n_bootstrap")}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """How data sets are read: feature settings, device and size of synthetic ones, as keywords."""
+        names = ("device", "synthetic_prompts")
+        return {"features": self.features} | {name: self.parameters[name] for name in names if name in self.parameters}
+
+    def folds(self, name: str, **changed: Any) -> list[World]:
+        """Return the first `n_folds` rotations of a data set; `changed` overrides a keyword of `data`."""
+        return load_folds(name, self.parameters["n_folds"], **self.data | changed)
+
+    def settings(self, like: str) -> Settings:
+        """Return the methods' settings on data like HelpSteer2 ("helpsteer") or RPR ("rpr")."""
+        return Settings.from_parameters(self.parameters, like)
+
+    def artifacts(self, notebook: str, worlds: Worlds = (), inputs: Mapping[str, str] | None = None) -> Artifacts:
+        """Open the door through which tables and figures leave.
+
+        Args:
+            notebook: the file's name, such as "05_stage2".
+            worlds: all that were read, in lists and dictionaries at will.
+            inputs: name -> content hash of what was read besides.
+        """
+        inputs = names_of(list(_worlds(worlds))) | dict(inputs or {})
+        return Artifacts(self.parameters["profile"], notebook, self.parameters, inputs=inputs)
+
+
+def _worlds(nested: Worlds) -> Iterator[World]:
+    if isinstance(nested, World):
+        yield nested
+    elif isinstance(nested, Mapping | Sequence):
+        for part in nested.values() if isinstance(nested, Mapping) else nested:
+            yield from _worlds(part)
+    else:
+        raise InputError(f"worlds must be worlds in lists and dictionaries, got {type(nested).__name__}")
