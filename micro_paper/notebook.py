@@ -74,6 +74,13 @@ class Notebook:
         """Return the methods' settings on data like HelpSteer2 ("helpsteer") or RPR ("rpr")."""
         return Settings.from_parameters(self.parameters, like)
 
+    @staticmethod
+    def say(text: str) -> None:
+        """Show Markdown."""
+        from IPython.display import Markdown, display
+
+        display(Markdown(text))
+
     def artifacts(self, notebook: str, worlds: Worlds = (), inputs: Mapping[str, str] | None = None) -> Artifacts:
         """Open the door through which tables and figures leave.
 

@@ -68,6 +68,10 @@ class Schedule:
         if self.decay not in ("cosine", "constant"):
             raise InputError(f"decay must be 'cosine' or 'constant', got {self.decay!r}")
 
+    def steps(self, n: int) -> int:
+        """Return the number of all steps over n pairs."""
+        return math.ceil(n / self.batch_size) * self.epochs
+
     def factor(self, step: int, steps: int) -> float:
         """Return the share of the peak step size at `step` = 0 .. steps - 1."""
         warmup = math.ceil(self.warmup_ratio * steps)
@@ -124,8 +128,7 @@ def train(
     if not parameters:
         return history
     device = parameters[0].device
-    per_epoch = math.ceil(n / schedule.batch_size)
-    steps = per_epoch * schedule.epochs
+    steps = schedule.steps(n)
     optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, steps))
     best: dict[str, Tensor] | None = None
@@ -139,7 +142,7 @@ def train(
                 on_batch(rows)
             value = loss(rows)
             if not torch.isfinite(value):
-                step = epoch * per_epoch + i
+                step = epoch * (steps // schedule.epochs) + i
                 raise TrainingError(
                     f"the loss is {value.item()} at step {step} (epoch {epoch}, batch {i}, pairs "
                     f"{rows[:8].tolist()}...): likely a non-finite feature or a step size too large "

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from micro_paper.digits import shown
+from micro_paper.digits import interval, shown
+from micro_paper.metrics import MACRO
 
 
 def exceeds(beside: pd.DataFrame, rivals: Mapping[str, str]) -> str:
@@ -35,3 +36,24 @@ def counted(rows: pd.DataFrame, verdict: str) -> str:
     sign = 1 if verdict == "holds" else -1
     gains = "; ".join(f"{r.dataset} {shown(sign * r.micro_minus_row, '+.3f')}" for r in found.itertuples())
     return f"on {len(found)} of {len(rows)} data sets" + (f" ({gains})" if gains else "")
+
+
+def best_heads(best: pd.DataFrame) -> str:
+    """Return what the best head of stage 1 reaches beside heads that learnt nothing, one line of Markdown a data set.
+
+    Args:
+        best: as `experiments.evaluation.best_heads` makes it.
+    """
+    average = best[best.attribute == MACRO]
+    lines = []
+    for name, rows in average.groupby("dataset", sort=False):
+        fair = rows[rows.selection == "validation"].set_index("method")
+        oracle = rows[rows.selection != "validation"].set_index("method")["value"]
+        told = interval(*fair.loc["micro_stage1", ["value", "low", "high"]])
+        others = {"single": "one head", "random_heads": "random heads", "pca_heads": "principal directions"}
+        beside = ", ".join(f"{text} {shown(fair.value[row])}" for row, text in others.items() if row in fair.index)
+        lines.append(
+            f"- {name}: the head of stage 1 that validation pairs choose for an attribute reaches {told} ({beside}). "
+            f"Chosen on test: {shown(oracle['micro_stage1'])}, of random heads {shown(oracle['random_heads'])}."
+        )
+    return "\n".join(lines)
