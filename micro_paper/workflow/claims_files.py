@@ -29,6 +29,14 @@ def counts(judged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def published_counts(root: Path | None = None) -> pd.DataFrame:
+    """Return `counts` of every published profile, which the first column names."""
+    root = root or project_root()
+    profiles = sorted(path.parent.name for path in (root / "results").glob("[!.]*/claims.csv"))
+    tables = [counts(read_committed(profile, root)).assign(profile=profile) for profile in profiles]
+    return pd.concat([pd.DataFrame(columns=["profile", "method", *VERDICTS]), *tables], ignore_index=True)
+
+
 def read_committed(profile: str, root: Path | None = None) -> pd.DataFrame:
     """Return `results/PROFILE/claims.csv`, all cells as text.
 
