@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class Notebook:
 def _worlds(nested: Worlds) -> Iterator[World]:
     if isinstance(nested, World):
         yield nested
-    elif isinstance(nested, Mapping | Sequence):
+    elif isinstance(nested, Mapping | list | tuple):
         for part in nested.values() if isinstance(nested, Mapping) else nested:
             yield from _worlds(part)
     else:

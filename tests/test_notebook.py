@@ -11,7 +11,7 @@ from micro_paper.experiments.worlds import names_of
 from micro_paper.notebook import Notebook, start
 from micro_paper.report import sentences
 
-VALUES = {"profile": "smoke", "seed": 3, "n_seeds": 2, "n_folds": 2, "n_bootstrap": 50, "synthetic_prompts": 60}
+VALUES = {"profile": "smoke", "seed": 3, "n_seeds": 2, "n_folds": 2, "n_bootstrap": 50, "synthetic_prompts": 300}
 VALUES |= {"device": "cpu", "heads_rpr": 7, "tau_rpr": 0.5, "train_dtype": "float64", "backbone": "none"}
 
 
@@ -40,7 +40,7 @@ def test_what_takes_long_says_what_it_does(capsys):
 def test_what_the_parameters_give():
     run = Notebook(VALUES)
     assert run.seeds == range(3, 5) and run.interval == {"seed": 3, "n_bootstrap": 50}
-    assert run.features is None and run.data == {"features": None, "device": "cpu", "synthetic_prompts": 60}
+    assert run.features is None and run.data == {"features": None, "device": "cpu", "synthetic_prompts": 300}
     settings = run.settings("rpr")
     assert (settings.heads, settings.tau, settings.device) == (7, 0.5, "cpu")
     assert Notebook({"backbone": "smollm2", "layers": 3}).features.layers == 3
@@ -53,7 +53,7 @@ def test_folds_and_inputs(tmp_path):
     run = Notebook(VALUES)
     folds = run.folds("synthetic-criteria")
     assert [world.fold for world in folds] == [0, 1]
-    assert len(run.folds("synthetic-criteria", synthetic_prompts=120)[0].train) > len(folds[0].train)
+    assert len(run.folds("synthetic-criteria", synthetic_prompts=400)[0].train) > len(folds[0].train)
     out = run.artifacts("05_stage2", {"a": folds, "b": [folds[0]]}, {"file": "0" * 64}, root=tmp_path)
     out.done()
     (line,) = pd.read_json(tmp_path / "build/smoke/manifest/05_stage2.jsonl", lines=True).to_dict("records")
