@@ -581,13 +581,33 @@ def test_a_full_disk_leaves_the_old_publication(root, frame, monkeypatch):
 def test_committed_tables(root, frame):
     published(root, frame)
     shown = artifacts.committed(2, root=root)
-    assert "| micro | 0.123 | 1.000 |" in shown._repr_markdown_()
+    assert ">0.123</td>" in shown._repr_html_() and "<b>Table 2, results/bundled/table_02" in shown._repr_html_()
     assert "results/bundled/table_02_accuracy.md" in repr(shown) and "make reproduce PROFILE=open" in repr(shown)
     assert "0.123" not in repr(shown)
-    assert "No safety pairs" in artifacts.committed(10, profiles=["bundled"], root=root)._repr_markdown_()
+    assert "No safety pairs" in artifacts.committed(10, profiles=["bundled"], root=root)._repr_html_()
     assert "not there yet" in repr(artifacts.committed(2, slug="other", root=root))
     with pytest.raises(InputError, match="kind"):
         artifacts.committed(2, "graph", root=root)
+
+
+@pytest.mark.parametrize(
+    ("number", "slug", "title"),
+    [
+        (2, "accuracy_rpr", "Table 2"),
+        ("12", "x", "Table 12"),
+        (0, "theory_bounds", "Theory bounds"),
+        ("00", "claims", "Claims"),
+        ("02c", "beside_paper", "Beside paper (table 2c)"),
+    ],
+)
+def test_a_table_without_a_number_in_the_paper_has_a_name(root, frame, number, slug, title):
+    assert manifest.title(manifest.stem("table", number, slug)) == title
+    out = Artifacts("bundled", "05_stage2", {}, root)
+    assert repr(out.table(frame, number, slug, "The accuracy.")).startswith(f"{title}. The accuracy.\n")
+    out.done()
+    artifacts.publish("bundled", root)
+    shown = artifacts.committed(number, profiles=["bundled"], root=root)
+    assert repr(shown).startswith(f"{title}, results/bundled/") and f"<b>{title}, results" in shown._repr_html_()
 
 
 def test_committed_figure(root, frame):

@@ -4,9 +4,11 @@ import ast
 import copy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
+from micro_paper.report.shown import Shown
 from micro_paper.workflow.notebooks import normalise, output_problems, problems, read_notebook
 from micro_paper.workflow.parameters import read_parameters
 from micro_paper.workflow.pipeline import notebook_files
@@ -18,6 +20,10 @@ COMMITTED = notebook_files(ROOT)
 def code(source, *outputs, tags=()):
     metadata = {"tags": list(tags), "papermill": {"duration": 1.0}, "execution": {"iopub": "now"}}
     return {"cell_type": "code", "source": source, "metadata": metadata, "outputs": list(outputs), "execution_count": 7}
+
+
+def shown(kind, text):
+    return {"output_type": "display_data", "metadata": {}, "data": {kind: text}}
 
 
 def stream(text, name="stdout"):
@@ -103,6 +109,8 @@ ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceba
         (add("1", stream("careful", "stderr")), "wrote to stderr"),
         (add("1", stream("saved to /home/someone/x.csv")), "an absolute path: '/home/someone'"),
         (add("1", stream(r"saved to C:\data")), "an absolute path"),
+        (add("1", stream("    a  ...    z\n0   1  ...    2")), "shows something cut"),
+        (add("1", shown("text/markdown", "| a |\n| --- |\n| it is … |")), "shows something cut"),
     ],
 )
 def test_what_breaks_the_form_is_refused(good, change, says):
@@ -115,6 +123,34 @@ def test_what_breaks_the_form_is_refused(good, change, says):
 )
 def test_what_only_looks_like_a_path_passes(good, text):
     good["cells"][2]["outputs"] = [stream(text)]
+    assert list(output_problems(good)) == []
+
+
+WIDE = {
+    "a cell": pd.DataFrame({"says": ["all of this is said in one sentence, and " * 3, "short"]}),
+    "rows": pd.DataFrame({"a": range(100)}),
+    "columns": pd.DataFrame({f"column {i}": [1] for i in range(40)}),
+    "a narrow cell": pd.DataFrame({"a": ["x " * 60]}),
+}
+
+
+@pytest.mark.parametrize("form", [lambda x: ("text/html", x._repr_html_()), lambda x: ("text/plain", repr(x))])
+@pytest.mark.parametrize("frame", WIDE.values(), ids=WIDE)
+def test_a_cut_table_is_refused_and_a_whole_one_passes(good, form, frame):
+    with pd.option_context("display.max_columns", 20):  # as in a kernel
+        good["cells"][2]["outputs"] = [shown(*form(frame))]
+    assert any("shows something cut" in problem for problem in output_problems(good))
+    good["cells"][2]["outputs"] = [shown(*form(Shown("Table 2", "All of it.", frame)))]
+    assert list(output_problems(good)) == []
+    whole = ("display.max_colwidth", None, "display.max_columns", None, "display.max_rows", None, "display.width", None)
+    with pd.option_context(*whole):
+        good["cells"][2]["outputs"] = [shown(*form(frame))]
+    assert list(output_problems(good)) == []
+
+
+@pytest.mark.parametrize("text", ["1, 2, ..., 9", "v1.2... and more", "<p>x ...y</p>", "a: [1, 2]"])
+def test_dots_within_a_sentence_pass(good, text):
+    good["cells"][2]["outputs"] = [shown("text/html", text), stream(text)]
     assert list(output_problems(good)) == []
 
 

@@ -82,7 +82,7 @@ def test_the_block_holds_the_numbers_of_the_table(tmp_path):
     ).to_csv(folder / readme.TABLE, index=False)
     block = readme.results_block(tmp_path)
     assert "`micro` 0.700 [0.600, 0.800]" in block and "1 holds, 0 does not, 0 cannot tell" in block
-    assert "| `single` | 0.650 [0.600, 0.800] | +0.050 [+0.010, +0.091] | holds | binary labels |" in block
+    assert "| `single` | 0.650 [0.600, 0.800] | +0.050 [+0.010, +0.091] | holds | B |" in block
     assert "No profile is published yet" in readme.results_block(tmp_path / "results")
 
 

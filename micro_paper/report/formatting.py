@@ -126,7 +126,8 @@ def _pivoted(strings: pd.DataFrame, index: Keys, columns: Keys, value: str) -> p
     return pd.DataFrame(cells, columns=[*rows, *names.values()], dtype=object)
 
 
-def _numeric(shown: pd.DataFrame) -> list[bool]:
+def numeric(shown: pd.DataFrame) -> list[bool]:
+    """Return which columns of a frame of strings hold numbers, some of them perhaps with an interval."""
     number = re.compile(r"[-+]?[\d.,]+( ?%)?( ?(\(|\[|±|\+-).*)?")
     return [any(map(number.fullmatch, shown[c])) and all(not v or number.fullmatch(v) for v in shown[c]) for c in shown]
 
@@ -140,7 +141,7 @@ def markdown(shown: pd.DataFrame) -> str:
     def clean(value: str) -> str:
         return CONTROL.sub(" ", str(value)).replace("|", "\\|")
 
-    rule = ["---:" if right else "---" for right in _numeric(shown)]
+    rule = ["---:" if right else "---" for right in numeric(shown)]
     rows = [line([clean(v) for v in row]) for row in shown.itertuples(index=False, name=None)]
     return "\n".join([line([clean(c) for c in shown.columns]), line(rule), *rows]) + "\n"
 
@@ -165,7 +166,7 @@ def latex(shown: pd.DataFrame, caption: str, label: str) -> str:
         text = " & ".join(map(clean, cells)) + r" \\"
         return "{}" + text if text.lstrip().startswith(("[", "*")) else text  # else options of what stands before it
 
-    align = "".join("r" if right else "l" for right in _numeric(shown))
+    align = "".join("r" if right else "l" for right in numeric(shown))
     rows = [line(row) for row in shown.itertuples(index=False, name=None)]
     return "\n".join(
         [

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 
 from micro_paper.digits import is_float, written
 from micro_paper.errors import InputError
+from micro_paper.report import rows
 
 COLUMN, TEXT = 3.3, 6.8  # widths in inches of one column and of the page's text
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -39,39 +40,40 @@ class MethodStyle:
     line: str = "-"
 
 
-STYLES = {
-    "micro": MethodStyle("MiCRo", RED, "o"),
-    "micro_stage1": MethodStyle("MiCRo, stage 1", ORANGE, "o", "--"),
-    "micro_plus": MethodStyle("MiCRo+ (ours)", ORANGE, "D"),
-    "micro_plus_budget": MethodStyle("MiCRo+, contexts in the budget", ORANGE, "d", "-."),
-    "single": MethodStyle("single", BLACK, "s", "--"),
-    "static_uniform": MethodStyle("static, uniform", SKY, "v", ":"),
-    "static_learned": MethodStyle("static, learned", BLUE, "^", "--"),
-    "static_maxmin": MethodStyle("static, MaxMin", BLUE, "<", "-."),
-    "shared_base": MethodStyle("shared base", GREEN, "P", "-."),
-    "shared_base_mlp": MethodStyle("shared base, curved prior", GREEN, "P", ":"),
-    "micro_hyre": MethodStyle("HyRe on MiCRo's heads", RED, "X", "-."),
-    "pca_hyre": MethodStyle("HyRe on PCA heads", GREY, "X", "-."),
-    "drms_random": MethodStyle("DRMs, random heads", GREY, "p", "--"),
-    "single_tuned": MethodStyle("single, tuned", BLACK, "s"),
-    "static_learned_tuned": MethodStyle("static, learned, tuned", BLUE, "^"),
-    "shared_base_tuned": MethodStyle("shared base, tuned", GREEN, "P"),
-    "armo_tuned": MethodStyle("ARMO, tuned", GREEN, "h"),
-    "criterion_fewshot_tuned": MethodStyle("criterion, few-shot, tuned", SKY, "H"),
-    "lore": MethodStyle("LoRe", GREEN, "1", "-."),
-    "pal": MethodStyle("PAL", SKY, "2", "-."),
-    "vpl": MethodStyle("VPL", BLUE, "3", "-."),
-    "bag_of_words": MethodStyle("bag of words, oracle", BLACK, "x", ":"),
-    "hyre": MethodStyle("HyRe", PURPLE, "X"),
-    "drms": MethodStyle("DRMs", PURPLE, "p", "--"),
-    "armo": MethodStyle("ARMO", GREEN, "h", ":"),
-    "length": MethodStyle("length", GREY, ".", "--"),
-    "random_heads": MethodStyle("random heads", GREY, "d", ":"),
-    "pca_heads": MethodStyle("PCA heads", GREY, "8", "-."),
-    "shuffled_router": MethodStyle("shuffled router", RED, ">", ":"),
-    "criterion_fewshot": MethodStyle("criterion, few-shot", SKY, "H", "-."),
-    "oracle_attribute": MethodStyle("oracle attribute", BLACK, "*", ":"),
+_LOOKS = {  # colour, marker and, but for a whole one, line of each row of the glossary
+    "micro": (RED, "o"),
+    "micro_stage1": (ORANGE, "o", "--"),
+    "micro_plus": (ORANGE, "D"),
+    "micro_plus_budget": (ORANGE, "d", "-."),
+    "single": (BLACK, "s", "--"),
+    "static_uniform": (SKY, "v", ":"),
+    "static_learned": (BLUE, "^", "--"),
+    "static_maxmin": (BLUE, "<", "-."),
+    "shared_base": (GREEN, "P", "-."),
+    "shared_base_mlp": (GREEN, "P", ":"),
+    "micro_hyre": (RED, "X", "-."),
+    "pca_hyre": (GREY, "X", "-."),
+    "drms_random": (GREY, "p", "--"),
+    "single_tuned": (BLACK, "s"),
+    "static_learned_tuned": (BLUE, "^"),
+    "shared_base_tuned": (GREEN, "P"),
+    "armo_tuned": (GREEN, "h"),
+    "criterion_fewshot_tuned": (SKY, "H"),
+    "lore": (GREEN, "1", "-."),
+    "pal": (SKY, "2", "-."),
+    "vpl": (BLUE, "3", "-."),
+    "bag_of_words": (BLACK, "x", ":"),
+    "hyre": (PURPLE, "X"),
+    "drms": (PURPLE, "p", "--"),
+    "armo": (GREEN, "h", ":"),
+    "length": (GREY, ".", "--"),
+    "random_heads": (GREY, "d", ":"),
+    "pca_heads": (GREY, "8", "-."),
+    "shuffled_router": (RED, ">", ":"),
+    "criterion_fewshot": (SKY, "H", "-."),
+    "oracle_attribute": (BLACK, "*", ":"),
 }
+STYLES = {name: MethodStyle(rows.glossary()[name].label, *look) for name, look in _LOOKS.items()}
 COLOURS = {name: style.colour for name, style in STYLES.items()}
 _OTHER_COLOURS, _OTHER_MARKERS = (BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK), "d8HX<vo"
 

@@ -24,6 +24,7 @@ from micro_paper.files import sha256, write_atomic
 from micro_paper.paths import build_dir, project_root
 from micro_paper.report import formatting
 from micro_paper.report.columns import meanings
+from micro_paper.report.shown import Shown
 from micro_paper.workflow.manifest import (
     PREDICTIONS_LIMIT,
     check_profile,
@@ -34,6 +35,7 @@ from micro_paper.workflow.manifest import (
     published_parameters,
     read_lines,
     stem,
+    title,
     to_lines,
 )
 from micro_paper.workflow.provenance import fingerprint
@@ -113,8 +115,8 @@ class Artifacts:
         *,
         pivot: tuple[formatting.Keys, formatting.Keys, str] | None = None,
         display: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:
-        """Write `table_NN_slug` as CSV (tidy) and as Markdown (formatted); return what is shown.
+    ) -> Shown:
+        """Write `table_NN_slug` as CSV (tidy) and as Markdown (formatted); return it as a notebook shows it.
 
         Args:
             frame: tidy and long; its index is not written, the meanings of its columns are those of `report.columns`.
@@ -131,7 +133,7 @@ class Artifacts:
         text = f"{caption}\n\n{formatting.markdown(shown)}"
         self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
         self._write(f"results/{name}.md", text.encode(), caption, {})
-        return shown
+        return Shown(title(name), caption, shown)
 
     def frame(self, frame: pd.DataFrame, name: str, caption: str) -> None:
         """Write another tidy frame as `NAME.csv`, for instance claims.

@@ -171,3 +171,12 @@ def stem(kind: str, number: int | str, slug: str) -> str:
     if not re.fullmatch(r"[a-z0-9]+([_-][a-z0-9]+)*", slug):
         raise InputError(f"slug must be lower-case words joined by _ or -, got {slug!r}")
     return f"{kind}_{text}_{slug}"
+
+
+def title(name: str) -> str:
+    """Return what readers call the file `name`: `Table 2` where the paper has that number, else its slug in words."""
+    kind, number, slug = name.split("_", 2)
+    if number.isdigit() and int(number):
+        return f"{kind.capitalize()} {int(number)}"
+    words = slug.replace("_", " ").capitalize()
+    return f"{words} ({kind} {number.lstrip('0')})" if int(number[:2]) else words

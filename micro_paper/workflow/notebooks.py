@@ -18,6 +18,8 @@ MAX_LINES = 15  # of a cell
 
 # An absolute POSIX path of two parts or more, or a Windows drive; markup (</td>) and addresses are none.
 _ABSOLUTE = re.compile(r"(?<![\w./:<~])/[\w.+-]+/[\w.+-]+|\b[A-Za-z]:\\[\w\\]")
+# Dots where a line or a cell of a table ends, and in place of columns and rows.
+_CUT = re.compile(r"(?:\.\.\.|…)\s*(?:$|[<|])| (?:\.\.\.|…) |^\.\. ", re.MULTILINE)
 _SEAL = "micro_paper"
 _FOLDED = {"source_hidden": True}
 
@@ -105,7 +107,8 @@ def problems(notebook: Mapping[str, Any]) -> list[str]:
 
     Refused are a missing, second or misplaced parameters cell, one that no `start(globals())` follows, definitions, too
     many or too long cells, magics, control characters, an equation that no blank line precedes, unexecuted cells, edits
-    by hand since the last execution, errors, warnings, absolute paths and metadata that a machine leaves behind.
+    by hand since the last execution, errors, warnings, absolute paths, cut tables and metadata that a machine leaves
+    behind.
     """
     return [
         *_text_problems(notebook),
@@ -116,7 +119,7 @@ def problems(notebook: Mapping[str, Any]) -> list[str]:
 
 
 def output_problems(notebook: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what may not be in an output: an error, anything on stderr, an absolute path."""
+    """Yield what may not be in an output: an error, anything on stderr, an absolute path, what is cut."""
     for number, cell in enumerate(code_cells(notebook), start=1):
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
@@ -129,6 +132,8 @@ def output_problems(notebook: Mapping[str, Any]) -> Iterator[str]:
             for text in texts:
                 if found := _ABSOLUTE.search(joined(text)):
                     yield f"code cell {number} shows an absolute path: {found.group()!r}"
+                if found := _CUT.search(whole := joined(text)):
+                    yield f"code cell {number} shows something cut: {whole[max(0, found.start() - 40) : found.end()]!r}"
 
 
 def _text_problems(notebook: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -289,17 +290,26 @@ def stale(profile: str, root: Path | None = None) -> list[str]:
 
 
 class Committed:
-    """A committed table as a notebook shows it: Markdown in a browser, its file names as plain text."""
+    """Committed tables as a notebook shows them: whole in a browser, their names and files as plain text."""
 
-    def __init__(self, title: str, sections: list[tuple[str, str]]) -> None:
-        self.title = title
-        self.sections = sections
+    def __init__(self, sections: list[tuple[str, str]]) -> None:
+        self.sections = sections  # of each table: its name and file, and the text of the file
 
     def __repr__(self) -> str:
-        return f"{self.title}: " + "; ".join(source for source, _ in self.sections)
+        return "; ".join(heading for heading, _ in self.sections)
 
-    def _repr_markdown_(self) -> str:
-        return "\n\n".join(f"**{self.title}**, {source}\n\n{text}".strip() for source, text in self.sections) + "\n"
+    def _repr_html_(self) -> str:
+        return "\n".join(map(_section, *zip(*self.sections, strict=True)))
+
+
+def _section(heading: str, text: str) -> str:
+    from micro_paper.report.formatting import read_markdown
+    from micro_paper.report.shown import Shown
+
+    caption, _, table = text.rpartition("\n\n")
+    if table.startswith("| "):
+        return Shown(heading, caption, read_markdown(table))._repr_html_()
+    return f"<p><b>{escape(heading)}.</b> {escape(text)}</p>"
 
 
 def _found(kind: str, number: int | str, slug: str | None, profile: str, ending: str, root: Path) -> list[Path]:
@@ -325,11 +335,12 @@ def committed(
     sections = []
     for profile in profiles:
         paths = _found(kind, number, slug, profile, "md", root)
-        sections += [(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+        for path in paths:
+            heading = f"{manifest.title(path.stem)}, {path.relative_to(root).as_posix()}"
+            sections.append((heading, path.read_text(encoding="utf-8")))
         if not paths:
-            sections.append((f"profile {profile}: not there yet, `{_command(profile)}` makes it", ""))
-    label = int(number) if str(number).isdigit() else number
-    return Committed(f"{kind.capitalize()} {label}", sections)
+            sections.append((f"profile {profile}: not there yet, {_command(profile)} makes it", ""))
+    return Committed(sections)
 
 
 def committed_figure(

@@ -13,6 +13,7 @@ from micro_paper.errors import InputError
 from micro_paper.files import write_atomic
 from micro_paper.paper import values as paper_values
 from micro_paper.paths import project_root
+from micro_paper.report.rows import codes, glossary, sees
 from micro_paper.report.sentences import counted
 from micro_paper.workflow import claims_files, ledger
 
@@ -36,20 +37,20 @@ FIRST = (
     "oracle_attribute",
     "length",
 )
-# Rows of the README's table, in plain words.
-FRONT = {
-    "length": "the length of a response",
-    "single": "one Bradley-Terry reward",
-    "single_tuned": "one Bradley-Terry reward, tuned",
-    "static_learned": "mixture, fixed weights",
-    "micro": "**MiCRo, the paper's settings**",
-    "random_heads": "random directions in place of its heads",
-    "pca_heads": "principal directions in place of its heads",
-    "criterion_fewshot_tuned": "few-shot classifier of the criterion, tuned",
-    "micro_plus_budget": "MiCRo+, contexts within the budget alone",
-    "micro_plus": "MiCRo+, contexts of all training pairs",
-    "oracle_attribute": "supervised head an attribute (oracle)",
-}
+# Rows of the README's table.
+FRONT = (
+    "length",
+    "single",
+    "single_tuned",
+    "static_learned",
+    "micro",
+    "random_heads",
+    "pca_heads",
+    "criterion_fewshot_tuned",
+    "micro_plus_budget",
+    "micro_plus",
+    "oracle_attribute",
+)
 ORIGIN = {"bundled": "constructed", "open": "people"}  # who judged
 
 
@@ -62,9 +63,11 @@ def front_block(root: Path | None = None) -> str:
     rows = pd.concat([t.assign(profile=name) for name, t in tables.items()], ignore_index=True)
     heads = [f"{d} ({ORIGIN.get(p, p)})" for p, d in rows[["profile", "dataset"]].drop_duplicates().to_numpy()]
     parts = [f"| accuracy on unseen prompts | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for method, name in FRONT.items():
+    for method in FRONT:
         part = rows[rows.method == method]
         if len(part) == len(heads):
+            words = glossary()[method].words
+            name = f"**{words}**" if method == "micro" else words
             parts.append(f"| {name} | {' | '.join(interval(r.ours, r.low, r.high) for r in part.itertuples())} |")
     said = [
         ("MiCRo exceeds one Bradley-Terry reward", "single", "holds"),
@@ -131,9 +134,26 @@ def _rows(rows: pd.DataFrame) -> str:
         lines.append(
             f"| `{row.method}` | {interval(row.ours, row.low, row.high)} "
             f"| {interval(row.micro_minus_row, row.minus_low, row.minus_high, '+.3f')} "
-            f"| {row.verdict} | {row.supervision} |"
+            f"| {row.verdict} | {', '.join(sees(row.supervision))} |"
         )
     return "\n".join(lines)
+
+
+def rows_block(root: Path | None = None) -> str:
+    """Return every row of tables as Markdown: what it is called, does and, in the published tables, sees."""
+    root = root or project_root()
+    seen: dict[str, dict[str, None]] = {}
+    for path in sorted((root / "results").glob("[!.]*/table_*.csv")):
+        frame = pd.read_csv(path, dtype=str)
+        if {"method", "supervision"} <= set(frame):
+            for row in frame[["method", "supervision"]].drop_duplicates().itertuples():
+                seen.setdefault(row.method, {})[", ".join(sees(row.supervision))] = None
+    lines = ["| row | in figures | in words | sees |", "|---|---|---|---|"]
+    for row in glossary().values():
+        sight = " or ".join(seen.get(row.name, ()))
+        lines.append(f"| `{row.name}` | {row.label} | **{row.words}**. {row.sentence} | {sight} |")
+    legend = "; ".join(f"`{code}` {text}" for code, text in codes().items())
+    return "\n".join([*lines, "", f"{legend}."])
 
 
 def claims_block(root: Path | None = None) -> str:
@@ -169,8 +189,14 @@ BLOCKS: dict[str, Callable[[Path | None], str]] = {
     "results": results_block,
     "claims": claims_block,
     "ledger": ledger.block,
+    "rows": rows_block,
 }
-PAGES = {"README.md": ("front",), "docs/RESULTS.md": ("results", "claims"), "docs/DEPARTURES.md": ("ledger",)}
+PAGES = {
+    "README.md": ("front",),
+    "docs/RESULTS.md": ("results", "claims"),
+    "docs/DEPARTURES.md": ("ledger",),
+    "docs/METHODS.md": ("rows",),
+}
 
 
 def markers(name: str) -> tuple[str, str]:
