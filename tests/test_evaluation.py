@@ -8,6 +8,7 @@ import pytest
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, router_use
 from micro_paper.experiments.worlds import load_folds, load_world
+from micro_paper.report.columns import meanings
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2}
 ROWS = ("micro", "single", "length", "criterion_fewshot")
@@ -151,3 +152,22 @@ def test_tests_that_give_no_interval_are_refused_before_training(worlds):
         evaluation.evaluate(
             [replace(world, test=replace(world.test, attribute=lonely))], ("single",), QUICK, seeds=[0], budget=5
         )
+
+
+def test_predictions_name_who_judged_where_all_folds_do(worlds, result):
+    ids = ["pair_id", "prompt_id", "attribute"]
+    stored = evaluation.predictions(result, ["single"], "smoke")
+    assert stored.columns.tolist() == ["profile", "dataset", "method", "fold", "seed", *ids, "p"]
+
+    def people(world):
+        users = np.array([f"w{i % 7:04d}" for i in range(len(world.test))])
+        return replace(world, test=replace(world.test, user_id=users))
+
+    named = [people(world) for world in worlds]
+    judged = evaluation.evaluate(named, ["length"], QUICK, seeds=[0], budget=None)
+    stored = evaluation.predictions(judged, ["length"], "smoke")
+    assert stored.columns.tolist() == ["profile", "dataset", "method", "fold", "seed", *ids, "user_id", "p"]
+    assert stored["user_id"].tolist() == [u for world in named for u in world.test.user_id]
+    assert list(meanings("predictions", stored.columns)) == list(stored.columns)
+    mixed = evaluation.evaluate([named[0], worlds[1]], ["length"], QUICK, seeds=[0], budget=None)
+    assert "user_id" not in mixed.pairs

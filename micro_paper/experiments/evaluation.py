@@ -17,6 +17,7 @@ from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, find
 from micro_paper.metrics import MACRO
 
+IDS = ("pair_id", "prompt_id", "attribute")  # of a pair; user_id too where users are named
 SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
 
 
@@ -45,7 +46,7 @@ class Evaluation:
 
     Attributes:
         world: name of the data set.
-        pairs: pair_id, prompt_id, attribute, fold of each of n test pairs.
+        pairs: pair_id, prompt_id, attribute, fold of each of n test pairs, and user_id where all name users.
         seeds: of the runs.
         probability: method -> P(chosen preferred), (n, number of seeds).
         supervision: method -> what it sees beyond the texts.
@@ -85,11 +86,10 @@ def evaluate(
     if not worlds or not seeds:
         raise InputError("evaluation needs at least one fold and one seed")
     shared = _check_tests(worlds)
+    ids = [*IDS, *(["user_id"] if all(w.test.user_id is not None for w in worlds) else [])]
     pairs = pd.concat(
         [
-            pd.DataFrame(
-                {"pair_id": w.test.pair_id, "prompt_id": w.test.prompt_id, "attribute": w.test.attribute}
-            ).assign(fold=w.fold)
+            pd.DataFrame({c: getattr(w.test, c) for c in ids}).assign(fold=w.fold)
             for w in (worlds[:1] if shared else worlds)
         ],
         ignore_index=True,
@@ -144,8 +144,8 @@ def merge(*evaluations: Evaluation) -> Evaluation:
 def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) -> pd.DataFrame:
     """Return the probability of every test pair in every run, long, as `Artifacts.predictions` stores it.
 
-    Columns: profile, dataset, method, fold, seed, pair_id, prompt_id, attribute, p. Where all folds test on the same
-    pairs, `seed` counts the runs.
+    Columns: profile, dataset, method, fold, seed, pair_id, prompt_id, attribute, user_id where the pairs name users,
+    and p. Where all folds test on the same pairs, `seed` counts the runs.
     """
     n = len(evaluation.pairs)
     parts = []
@@ -156,9 +156,9 @@ def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) ->
         part = part.assign(method=method, seed=np.repeat(list(numbers)[: p.shape[1]], n), p=p.T.ravel())
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True).assign(profile=profile, dataset=evaluation.world)
-    texts = ["profile", "dataset", "method", "pair_id", "prompt_id", "attribute"]
-    frame = frame.astype(dict.fromkeys(texts, "category"))
-    return frame[["profile", "dataset", "method", "fold", "seed", "pair_id", "prompt_id", "attribute", "p"]]
+    ids = [c for c in (*IDS, "user_id") if c in evaluation.pairs]
+    frame = frame.astype(dict.fromkeys(["profile", "dataset", "method", *ids], "category"))
+    return frame[["profile", "dataset", "method", "fold", "seed", *ids, "p"]]
 
 
 def _head_run(fitted: Fitted, rows: np.ndarray) -> HeadRun:
