@@ -325,6 +325,11 @@ class TestUkpShapes:
             ukp._read(path)
         assert "SECRET" not in str(refused.value)
 
+    def test_files_without_a_judgement_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a_b.xml").write_text("<list/>")
+        with pytest.raises(InputError, match="no judgements"):
+            ukp._read(tmp_path / "a_b.xml")
+
 
 LINES = [  # two segments of one document, two systems, three raters
     ("1", "A", "r1", "Tea is <v>green</v>.", "Accuracy/Mistranslation", "Major"),

@@ -154,20 +154,16 @@ def test_tests_that_give_no_interval_are_refused_before_training(worlds):
         )
 
 
-def test_predictions_name_who_judged_where_all_folds_do(worlds, result):
-    ids = ["pair_id", "prompt_id", "attribute"]
-    stored = evaluation.predictions(result, ["single"], "smoke")
-    assert stored.columns.tolist() == ["profile", "dataset", "method", "fold", "seed", *ids, "p"]
-
+def test_an_evaluation_says_who_judged_where_all_folds_name_users(worlds, result):
     def people(world):
         users = np.array([f"w{i % 7:04d}" for i in range(len(world.test))])
         return replace(world, test=replace(world.test, user_id=users))
 
     named = [people(world) for world in worlds]
     judged = evaluation.evaluate(named, ["length"], QUICK, seeds=[0], budget=None)
-    stored = evaluation.predictions(judged, ["length"], "smoke")
-    assert stored.columns.tolist() == ["profile", "dataset", "method", "fold", "seed", *ids, "user_id", "p"]
-    assert stored["user_id"].tolist() == [u for world in named for u in world.test.user_id]
-    assert list(meanings("predictions", stored.columns)) == list(stored.columns)
+    assert judged.pairs["user_id"].tolist() == [u for world in named for u in world.test.user_id]
+    for known, method in ((judged, "length"), (result, "single")):  # stored by pair_id, which tells the person
+        stored = evaluation.predictions(known, [method], "smoke")
+        assert list(meanings("predictions", stored.columns)) == list(stored.columns)
     mixed = evaluation.evaluate([named[0], worlds[1]], ["length"], QUICK, seeds=[0], budget=None)
-    assert "user_id" not in mixed.pairs
+    assert "user_id" not in mixed.pairs and "user_id" not in result.pairs

@@ -3,7 +3,7 @@
 The arguments hold offensive opinions. Of the upstream files only what stands in ARGUMENT and JUDGEMENT is read: no
 Mechanical Turk id but the worker's, which becomes w0001... in order of first appearance, no author, no stance of a
 worker, and none of the labels and competences that upstream fitted to these very choices. A reason is read for its
-criteria and goes no further: nine in ten name the argument that won.
+criteria and goes no further: nine in ten name the argument that won. (The download cache keeps upstream's files whole.)
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def criteria(uncoded: bool = False) -> Built:
     "rejected").
 
     Args:
-        uncoded: keep the other unequal choices too, as attribute "convincing".
+        uncoded: keep the other unequal choices too, as attribute "convincing". Feature stores lack its sentence: drop
+            the column context before these rows get features.
     """
     if not isinstance(uncoded, bool):
         raise InputError(f"uncoded must be true or false, got {uncoded!r}")
@@ -164,6 +165,8 @@ def table(arguments: Placed, judged: Placed) -> pd.DataFrame:
                 "criteria": tuple(name for name, pattern in searched.items() if pattern.search(reason)),
             }
         )
+    if not out:
+        raise _bad(FOLDER, "no judgements in its files")
     return pd.DataFrame(out)
 
 

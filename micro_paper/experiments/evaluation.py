@@ -17,7 +17,7 @@ from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, find
 from micro_paper.metrics import MACRO
 
-IDS = ("pair_id", "prompt_id", "attribute")  # of a pair; user_id too where users are named
+IDS = ("pair_id", "prompt_id", "attribute")  # of a pair, in every evaluation
 SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
 
 
@@ -144,8 +144,8 @@ def merge(*evaluations: Evaluation) -> Evaluation:
 def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) -> pd.DataFrame:
     """Return the probability of every test pair in every run, long, as `Artifacts.predictions` stores it.
 
-    Columns: profile, dataset, method, fold, seed, pair_id, prompt_id, attribute, user_id where the pairs name users,
-    and p. Where all folds test on the same pairs, `seed` counts the runs.
+    Columns: profile, dataset, method, fold, seed, pair_id, prompt_id, attribute, p. Where all folds test on the same
+    pairs, `seed` counts the runs.
     """
     n = len(evaluation.pairs)
     parts = []
@@ -156,9 +156,8 @@ def predictions(evaluation: Evaluation, methods: Sequence[str], profile: str) ->
         part = part.assign(method=method, seed=np.repeat(list(numbers)[: p.shape[1]], n), p=p.T.ravel())
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True).assign(profile=profile, dataset=evaluation.world)
-    ids = [c for c in (*IDS, "user_id") if c in evaluation.pairs]
-    frame = frame.astype(dict.fromkeys(["profile", "dataset", "method", *ids], "category"))
-    return frame[["profile", "dataset", "method", "fold", "seed", *ids, "p"]]
+    frame = frame.astype(dict.fromkeys(["profile", "dataset", "method", *IDS], "category"))
+    return frame[["profile", "dataset", "method", "fold", "seed", *IDS, "p"]]
 
 
 def _head_run(fitted: Fitted, rows: np.ndarray) -> HeadRun:
