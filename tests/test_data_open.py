@@ -98,9 +98,8 @@ def test_every_open_set_keeps_the_promises_of_load(request: pytest.FixtureReques
         assert found.column_names[:8] == list(registry.COLUMNS) and found.features == splits["train"].features
         assert set(found["source"]) == {name} and set(found["attribute"]) <= set(info.attributes)
         if info.text:
-            assert all(c != r for c, r in zip(found["chosen"], found["rejected"], strict=True)) and all(
-                found["context"]
-            )
+            assert all(c != r for c, r in zip(found["chosen"], found["rejected"], strict=True))
+            assert {bool(c) for c in found["context"]} == {name != "ukp-workers"}  # they stated none
     again = data.load(name, "test", fold=2)
     assert again["pair_id"][:] == splits["test"]["pair_id"][:]
 
@@ -232,7 +231,7 @@ def test_every_line_of_the_registry_is_pinned() -> None:
     known = sources.downloads()
     assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value) for value in known.registry.values())
     commit = re.compile(r"https://raw\.githubusercontent\.com/[\w.-]+/[\w.-]+/[0-9a-f]{40}/\S+")
-    assert len(known.urls) == 25 and all(commit.fullmatch(url) for url in known.urls.values())
+    assert len(known.urls) == 58 and all(commit.fullmatch(url) for url in known.urls.values())
     assert known.urls["llmbar/Processed_LLMEval2.json"].endswith("/LLMEval%5E2/dataset.json")
 
 
@@ -246,7 +245,7 @@ def test_without_mirror_and_network_the_error_says_what_to_set(tmp_path: Path, m
     monkeypatch.setenv("MICRO_PAPER_CACHE", str(tmp_path))
     monkeypatch.setattr(pooch, "HTTPDownloader", lambda **settings: offline)
     monkeypatch.setattr(hub, "resolve_revision", offline)
-    for name in ("llmbar", "conjoint-taxes", "summeval", "hh_rlhf_human_test", "helpsteer2"):
+    for name in ("llmbar", "conjoint-taxes", "summeval", "hh_rlhf_human_test", "helpsteer2", "ukp-workers", "wmt-mqm"):
         with pytest.raises(MissingError, match="MICRO_PAPER_DATA"):
             data.load(name)
 

@@ -61,6 +61,26 @@ def test_users_are_compared_with_themselves_only() -> None:
     assert list(zip(pairs["user_id"], pairs["chosen"], strict=True)) == [("u", "b"), ("v", "a")]
 
 
+def test_only_responses_to_one_item_are_compared() -> None:
+    """Two sentences of a document, translated by systems; "b" is said of both, and rated differently."""
+    frame = pd.DataFrame(
+        {
+            "prompt": ["p"] * 4,
+            "item_id": [1, 1, 2, 2],
+            "response": ["a", "b", "b", "a"],
+            "response_id": ["m", "n", "m", "n"],
+            "good": [1, 2, 1, 3],
+        }
+    )
+    pairs = attribute_pairs(frame)
+    columns = ["item_id", "chosen", "chosen_id", "rejected_id"]
+    assert pairs[columns].values.tolist() == [["1", "b", "n", "m"], ["2", "a", "n", "m"]]
+    assert pairs["prompt_id"].nunique() == 1 and pairs["comparison_id"].is_unique
+    assert unanimous(pairs).tolist() == unanimous(pairs.assign(user_id="u")).tolist() == [True, True]
+    assert not unanimous(pairs.assign(user_id="u").drop(columns="item_id")).any()
+    assert len(attribute_pairs(frame.drop(columns=["item_id", "response_id"]))) == 3  # 1 ties with 1
+
+
 def test_order_is_by_prompt_then_pair_then_attribute_and_ids_do_not_depend_on_row_order() -> None:
     frame = pd.DataFrame(
         {

@@ -1,9 +1,11 @@
 """Splits: disjoint, complete, stable; the paper's rule leaks and the report says how much."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from micro_paper.data import assign_folds, leakage_report, paper_first_500
+from micro_paper.data.splits import halves
 from micro_paper.errors import InputError
 
 IDS = [f"prompt {i}" for i in range(103)]
@@ -75,3 +77,23 @@ def test_the_report_refuses_what_are_no_pairs_and_the_rule_no_rows() -> None:
         leakage_report(pairs().drop(columns="attribute"), pairs())
     with pytest.raises(InputError, match="rows"):
         paper_first_500(pairs(), rows=0)
+
+
+def test_halves_keep_groups_whole_and_are_as_even_as_those_allow() -> None:
+    groups = {"u": "aaaaabbbccd", "v": "aabb", "w": "a"}
+    users = [user for user, of in groups.items() for _ in of]
+    small = halves(users, "".join(groups.values()))
+    found = {}
+    for user, group, here in zip(users, "".join(groups.values()), small, strict=True):
+        found.setdefault((user, bool(here)), []).append(group)
+    assert {key: "".join(value) for key, value in found.items()} == {
+        ("u", False): "aaaaad",
+        ("u", True): "bbbcc",
+        ("v", True): "aa",
+        ("v", False): "bb",
+        ("w", False): "a",
+    }
+    order = np.random.default_rng(0).permutation(len(users))
+    again = halves([users[i] for i in order], ["".join(groups.values())[i] for i in order])
+    assert again.tolist() == small[order].tolist()
+    assert halves([], []).tolist() == []

@@ -8,6 +8,7 @@ import pytest
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, router_use
 from micro_paper.experiments.worlds import load_folds, load_world
+from micro_paper.report.columns import meanings
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2}
 ROWS = ("micro", "single", "length", "criterion_fewshot")
@@ -151,3 +152,18 @@ def test_tests_that_give_no_interval_are_refused_before_training(worlds):
         evaluation.evaluate(
             [replace(world, test=replace(world.test, attribute=lonely))], ("single",), QUICK, seeds=[0], budget=5
         )
+
+
+def test_an_evaluation_says_who_judged_where_all_folds_name_users(worlds, result):
+    def people(world):
+        users = np.array([f"w{i % 7:04d}" for i in range(len(world.test))])
+        return replace(world, test=replace(world.test, user_id=users))
+
+    named = [people(world) for world in worlds]
+    judged = evaluation.evaluate(named, ["length"], QUICK, seeds=[0], budget=None)
+    assert judged.pairs["user_id"].tolist() == [u for world in named for u in world.test.user_id]
+    for known, method in ((judged, "length"), (result, "single")):  # stored by pair_id, which tells the person
+        stored = evaluation.predictions(known, [method], "smoke")
+        assert list(meanings("predictions", stored.columns)) == list(stored.columns)
+    mixed = evaluation.evaluate([named[0], worlds[1]], ["length"], QUICK, seeds=[0], budget=None)
+    assert "user_id" not in mixed.pairs and "user_id" not in result.pairs

@@ -164,6 +164,8 @@ def test_rated_population_takes_attributes_as_groups_and_pads_short_prompts():
     assert {"conditional_entropy", "group_information", "paper_bound"} <= set(table.quantity)
     with pytest.raises(InputError, match="funny"):
         rated_population(ratings, ["funny"], 1.0)
+    items = ratings.assign(item_id=ratings["prompt_id"], prompt_id="p")  # two sentences of one document
+    assert np.array_equal(rated_population(items, ["clear", "short"], 1e4).rewards, population.rewards)
 
 
 def test_wrong_shapes_are_named():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from micro_paper.data import bench, hub
+from micro_paper.data import bench, hub, ukp, wmt
 from micro_paper.data import open as opened
 from micro_paper.data.corpus import build as corpus
 from micro_paper.data.corpus.ratings import ATTRIBUTES
@@ -106,6 +106,19 @@ def _bundled(builder: Callable[..., Built], kind: str, **options: Any) -> Entry:
     )
 
 
+def _ukp(builder: Callable[..., Built], attributes: tuple[str, ...], **options: Any) -> Entry:
+    return Entry(
+        builder,
+        "binary",
+        "CC-BY-4.0; arguments from createdebate.com (CC-BY-3.0) and convinceme.net (public domain)",
+        "Habernal and Gurevych (2016), UKPConvArg1, ACL",
+        pool="ukp",
+        files=ukp.FOLDER,
+        attributes=attributes,
+        options=options,
+    )
+
+
 _SUMMEVAL = "Fabbri et al. (2021), SummEval, TACL 9; expert ratings as stored by BARTScore (Yuan et al. 2021)"
 _SUMMEVAL_LICENCE = "MIT (SummEval), Apache-2.0 (BARTScore); articles CNN/DailyMail"
 ENTRIES: dict[str, Entry] = {
@@ -122,6 +135,16 @@ ENTRIES: dict[str, Entry] = {
     "hh_rlhf_human_test": Entry(opened.hh_rlhf, "binary", "MIT", "Bai et al. (2022), HH-RLHF", hub="Anthropic/hh-rlhf"),
     "conjoint-taxes": _conjoint("conjoint-taxes", "Ballard-Rosa, Martin and Scheve (2017)"),
     "conjoint-immigration": _conjoint("conjoint-immigration", "Hainmueller, Hopkins and Yamamoto (2014)"),
+    "ukp-criteria": _ukp(ukp.criteria, tuple(ukp.PATTERNS), uncoded=False),
+    "ukp-workers": _ukp(ukp.workers, (ukp.CONVINCING,)),
+    "wmt-mqm": Entry(
+        wmt.build,
+        "rated",
+        "Apache-2.0; sources are news texts of WMT 2023",
+        "Freitag et al. (2021), MQM human evaluation; WMT 2023 Chinese to English, rated side by side",
+        files=wmt.FILE,
+        options={"raters": False},
+    ),
     "llmbar": Entry(bench.llmbar, "binary", "MIT", "Zeng et al. (2024), LLMBar", files="llmbar/"),
     "xstest": Entry(bench.xstest, "binary", "CC-BY-4.0", "Roettger et al. (2024), XSTest", files="xstest/"),
     "humanevalpack": Entry(

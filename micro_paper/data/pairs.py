@@ -12,7 +12,7 @@ import pandas as pd
 from micro_paper.errors import InputError, suggest
 from micro_paper.files import sha256
 
-KEYS = ("prompt_id", "prompt", "response", "user_id", "response_id")
+KEYS = ("prompt_id", "item_id", "prompt", "response", "user_id", "response_id")
 
 
 def prompt_key(prompt: Any, trim: bool = True) -> str:
@@ -40,18 +40,20 @@ def attribute_pairs(ratings: pd.DataFrame, attributes: Sequence[str] | None = No
     """Compare every two responses of one prompt on every attribute.
 
     The higher rating is chosen; ties, missing ratings and pairs of identical texts make no pair. Where `user_id` is
-    given, only ratings of one user are compared with each other.
+    given, only ratings of one user are compared with each other; where `item_id` is, only responses to one item (one
+    sentence of a document that is the prompt).
 
     Args:
         ratings: one row a rated response, wide: columns `prompt` and `response` (text; a prompt may also be a list of
-            chat messages), optionally `prompt_id` (default: from the prompt), `user_id` and `response_id`, and one
-            numeric column an attribute. Other columns that are not numeric are ignored.
+            chat messages), optionally `prompt_id` (default: from the prompt), `item_id`, `user_id` and `response_id`,
+            and one numeric column an attribute. Other columns that are not numeric are ignored.
         attributes: the attribute columns; default: every remaining numeric column.
 
     Returns:
         One row a labelled pair, by prompt, then pair, then attribute, each in order of appearance, with columns
         pair_id, comparison_id (equal for the attributes of one pair of responses), prompt_id, prompt, chosen, rejected,
-        attribute, and user_id where given. `.attrs["attributes"]` lists all attributes that were compared.
+        attribute, and where given item_id, user_id, and (from response_id) chosen_id and rejected_id.
+        `.attrs["attributes"]` lists all attributes that were compared.
 
     Raises:
         InputError: a column is missing or not numeric, no attribute is left, or a rating is infinite.
@@ -60,10 +62,10 @@ def attribute_pairs(ratings: pd.DataFrame, attributes: Sequence[str] | None = No
     names = _attribute_columns(frame, attributes)
     if "prompt_id" not in frame:
         frame = frame.assign(prompt_id=[prompt_key(p) for p in frame["prompt"]])
-    users = frame["user_id"].astype(str) if "user_id" in frame else None
     key = frame["prompt_id"].astype(str)
-    if users is not None:
-        key = key + "\x1f" + users
+    within = {c: frame[c].astype(str) for c in ("item_id", "user_id") if c in frame}
+    for ids in within.values():
+        key = key + "\x1f" + ids
     first, second = _index_pairs(pd.factorize(key)[0])
 
     text = frame["response"].to_numpy(object)
@@ -97,8 +99,10 @@ def attribute_pairs(ratings: pd.DataFrame, attributes: Sequence[str] | None = No
             "attribute": attribute,
         }
     )
-    if users is not None:
-        pairs["user_id"] = users.to_numpy(object)[winner]
+    for column, ids in within.items():
+        pairs[column] = ids.to_numpy(object)[winner]
+    if "response_id" in frame:
+        pairs["chosen_id"], pairs["rejected_id"] = identity[winner], identity[loser]
     pairs.attrs["attributes"] = list(names)
     return pairs
 
@@ -119,8 +123,9 @@ def unanimous(pairs: pd.DataFrame, attributes: Iterable[str] | None = None) -> n
     flipped = (pairs["chosen"].to_numpy(object) > pairs["rejected"].to_numpy(object)).astype(bool)
     if "user_id" in pairs or "comparison_id" not in pairs:
         prompts = pairs["prompt_id"] if "prompt_id" in pairs else [prompt_key(p) for p in pairs["prompt"]]
-        texts = zip(prompts, pairs["chosen"], pairs["rejected"], strict=True)
-        key = [digest(str(p), *sorted(two)) for p, *two in texts]
+        items = pairs["item_id"] if "item_id" in pairs else [""] * len(pairs)
+        texts = zip(prompts, items, pairs["chosen"], pairs["rejected"], strict=True)
+        key = [digest(str(p), i, *sorted(two)) for p, i, *two in texts]
     else:  # texts that occur twice under one prompt are two responses
         key = pairs["comparison_id"]
     table = pd.DataFrame(

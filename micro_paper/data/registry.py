@@ -80,11 +80,13 @@ def load(name: str, split: str = "train", **options: Any) -> Dataset:
                 responses stay together, and a smaller size is part of a larger one.
             seed, sealed, phrasing: bundled data sets only, see `corpus.build`.
             path, max_rows, seed: hub data sets only, see `hub.build`. group: conjoint only, see `open.conjoint`.
+            uncoded: `ukp.criteria`. raters: `wmt.build`.
 
     Returns:
         A datasets.Dataset in file order, columns pair_id, prompt_id, prompt (text or chat messages), chosen, rejected,
-        attribute, context (the criterion's text, untemplated), source; user_id, features and stated attitudes where the
-        data has them.
+        attribute, context (the criterion's text, untemplated), source; where the data has them user_id, features,
+        stated attitudes, item_id (one of several tasks under a prompt), chosen_id and rejected_id (who wrote them), and
+        shown_first. prompt_id is what splits keep together: a topic or a document in data that have such.
 
     Raises:
         InputError: unknown name, split or option, or unusable data. MissingError: data that cannot be reached.
@@ -164,7 +166,8 @@ def skipped(name: str, **options: Any) -> dict[str, int]:
 def ratings(name: str, **options: Any) -> pd.DataFrame:
     """Return the wide rating table of a rated data set: prompt_id, prompt, response, one column an attribute.
 
-    Where people rate for themselves, a response has one row for each of them.
+    Where prompts have several items, item_id and response_id too: only responses to one item are compared. Where people
+    rate for themselves, a response has one row for each of them.
 
     Raises:
         InputError: the data set has judgements, not ratings.

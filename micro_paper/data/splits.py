@@ -56,6 +56,29 @@ def assign_folds(prompt_ids: Iterable[str], fold: int = 0, official_test: Iterab
     return where
 
 
+def halves(users: Iterable[str], groups: Iterable[str]) -> np.ndarray:
+    """Cut each user's rows in two by group, as evenly as whole groups allow: one half to adapt on, one to test on.
+
+    A user's groups, those with the most rows first, then by name, go one by one to the half with fewer rows so far.
+
+    Args:
+        users, groups: (n,) who judged each row, and what must stay together (a topic, a document).
+
+    Returns:
+        (n,) boolean: whether a row is in its user's smaller half (the first one where both are alike).
+    """
+    rows = pd.DataFrame({"user": list(users), "group": list(groups)})
+    half: dict[tuple[str, str], int] = {}
+    small: dict[str, int] = {}
+    for user, counts in rows.groupby("user")["group"].value_counts().groupby(level=0):
+        filled = [0, 0]
+        for group, n in sorted(counts.droplevel(0).items(), key=lambda found: (-found[1], found[0])):
+            half[user, group] = side = int(filled[1] < filled[0])
+            filled[side] += n
+        small[user] = int(filled[1] < filled[0])
+    return np.array([half[user, group] == small[user] for user, group in rows.itertuples(index=False)], bool)
+
+
 def paper_first_500(pairs: pd.DataFrame, rows: int = 500) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Cut as the authors' released code does: the first 500 pairs of each attribute are test, the rest train.
 

@@ -19,6 +19,7 @@ from micro_paper.methods.table import Factory, HeadsMethod, find
 from micro_paper.metrics import MACRO
 
 log = logging.getLogger(__name__)
+IDS = ("pair_id", "prompt_id", "attribute")  # of a pair, in every evaluation
 SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
 
 
@@ -47,7 +48,7 @@ class Evaluation:
 
     Attributes:
         world: name of the data set.
-        pairs: pair_id, prompt_id, attribute, fold of each of n test pairs.
+        pairs: pair_id, prompt_id, attribute, fold of each of n test pairs, and user_id where all name users.
         seeds: of the runs.
         probability: method -> P(chosen preferred), (n, number of seeds).
         supervision: method -> what it sees beyond the texts.
@@ -87,11 +88,10 @@ def evaluate(
     if not worlds or not seeds:
         raise InputError("evaluation needs at least one fold and one seed")
     shared = _check_tests(worlds)
+    ids = [*IDS, *(["user_id"] if all(w.test.user_id is not None for w in worlds) else [])]
     pairs = pd.concat(
         [
-            pd.DataFrame(
-                {"pair_id": w.test.pair_id, "prompt_id": w.test.prompt_id, "attribute": w.test.attribute}
-            ).assign(fold=w.fold)
+            pd.DataFrame({c: getattr(w.test, c) for c in ids}).assign(fold=w.fold)
             for w in (worlds[:1] if shared else worlds)
         ],
         ignore_index=True,
@@ -162,9 +162,8 @@ def predictions(evaluations: Iterable[Evaluation], methods: Sequence[str], profi
             seeds = np.repeat(list(numbers)[: p.shape[1]], n)
             parts.append(part.assign(dataset=evaluation.world, method=method, seed=seeds, p=p.T.ravel()))
     frame = pd.concat(parts, ignore_index=True).assign(profile=profile)
-    texts = ["profile", "dataset", "method", "pair_id", "prompt_id", "attribute"]
-    frame = frame.astype(dict.fromkeys(texts, "category"))
-    return frame[["profile", "dataset", "method", "fold", "seed", "pair_id", "prompt_id", "attribute", "p"]]
+    frame = frame.astype(dict.fromkeys(["profile", "dataset", "method", *IDS], "category"))
+    return frame[["profile", "dataset", "method", "fold", "seed", *IDS, "p"]]
 
 
 def _head_run(fitted: Fitted, rows: np.ndarray) -> HeadRun:

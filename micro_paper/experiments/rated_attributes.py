@@ -24,14 +24,15 @@ def rated_population(ratings: pd.DataFrame, attributes: list[str], scale: float)
     Prompts with fewer texts than others are filled up with texts that are never shown. Repeated texts count once.
 
     Args:
-        ratings: prompt_id, response and one column an attribute; a row a text.
+        ratings: prompt_id, response, item_id where the data has it, and one column an attribute; a row a text.
         attributes: the columns.
         scale: nats of reward a point; large = the rating decides with certainty, ties are coin flips.
     """
     if missing := [a for a in attributes if a not in ratings]:
         raise InputError(f"ratings lack the column {missing[0]!r}; there are {', '.join(map(str, ratings.columns))}")
-    texts = ratings.drop_duplicates(["prompt_id", "response"]).dropna(subset=attributes)
-    tables = [group[attributes].to_numpy(dtype=np.float64).T for _, group in texts.groupby("prompt_id", sort=False)]
+    compared = [column for column in ("prompt_id", "item_id") if column in ratings]
+    texts = ratings.drop_duplicates([*compared, "response"]).dropna(subset=attributes)
+    tables = [group[attributes].to_numpy(dtype=np.float64).T for _, group in texts.groupby(compared, sort=False)]
     tables = [table for table in tables if table.shape[1] > 1]
     if not tables:
         raise InputError("ratings hold no prompt with two different texts")

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from micro_paper.data import synthetic
+from micro_paper.data.pairs import KEYS
 from micro_paper.errors import InputError
 from micro_paper.files import sha256
 from micro_paper.pairs import Pairs
@@ -154,7 +155,7 @@ def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:
         rows: the data set behind the pairs, in their order.
         ratings: columns prompt_id, prompt, response and one an attribute, as `data.ratings` gives them.
     """
-    names = tuple(c for c in ratings.columns if c not in ("prompt_id", "prompt", "response"))
+    names = tuple(c for c in ratings.columns if c not in KEYS)
     mean = ratings.groupby(["prompt_id", "response"], sort=False)[list(names)].mean()
     place = {key: i for i, key in enumerate(mean.index)}
     table = torch.full((len(pairs.responses), len(names)), torch.nan, dtype=torch.float64)
