@@ -5,8 +5,11 @@ The second code cell of every notebook is `run = start(globals())`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,7 +25,9 @@ Worlds = World | Iterable["Worlds"] | Mapping[Any, "Worlds"]
 
 
 def start(namespace: MutableMapping[str, Any]) -> Notebook:
-    """Check the parameters of a notebook and return what it starts with; tables are shown whole from here on.
+    """Check the parameters of a notebook and return what it starts with.
+
+    From here on tables are shown whole, and what takes long says what it does.
 
     Args:
         namespace: `globals()` of the notebook, right after its parameters.
@@ -32,6 +37,9 @@ def start(namespace: MutableMapping[str, Any]) -> Notebook:
     """
     for option in ("max_rows", "max_columns", "max_colwidth", "width"):
         pd.set_option(f"display.{option}", None)
+    log = logging.getLogger("micro_paper")
+    log.handlers = [logging.StreamHandler(sys.stdout)]
+    log.setLevel(logging.INFO)
     return Notebook(check_parameters(namespace))
 
 
@@ -81,22 +89,25 @@ class Notebook:
 
         display(Markdown(text))
 
-    def artifacts(self, notebook: str, worlds: Worlds = (), inputs: Mapping[str, str] | None = None) -> Artifacts:
+    def artifacts(
+        self, notebook: str, worlds: Worlds = (), inputs: Mapping[str, str] | None = None, root: Path | None = None
+    ) -> Artifacts:
         """Open the door through which tables and figures leave.
 
         Args:
             notebook: the file's name, such as "05_stage2".
             worlds: all that were read, in lists and dictionaries at will.
             inputs: name -> content hash of what was read besides.
+            root: the checkout; found from the working directory if not given.
         """
         inputs = names_of(list(_worlds(worlds))) | dict(inputs or {})
-        return Artifacts(self.parameters["profile"], notebook, self.parameters, inputs=inputs)
+        return Artifacts(self.parameters["profile"], notebook, self.parameters, root, inputs)
 
 
 def _worlds(nested: Worlds) -> Iterator[World]:
     if isinstance(nested, World):
         yield nested
-    elif isinstance(nested, Mapping | Sequence):
+    elif isinstance(nested, Mapping | list | tuple):
         for part in nested.values() if isinstance(nested, Mapping) else nested:
             yield from _worlds(part)
     else:

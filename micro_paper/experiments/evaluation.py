@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, find
 from micro_paper.metrics import MACRO
 
+log = logging.getLogger(__name__)
 SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
 
 
@@ -98,6 +100,9 @@ def evaluate(
     starts = np.cumsum([0] + [0 if shared else len(w.test) for w in worlds])
     columns = len(seeds) * (len(worlds) if shared else 1)
     factories = dict(methods) if isinstance(methods, Mapping) else {name: find(name) for name in methods}
+    counts = {"row": len(factories), "fold": len(worlds), "seed": len(seeds)}
+    said = ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
+    log.info("%s: %s", worlds[0].name, said)
     for name in factories:
         result.probability[name] = np.empty((len(pairs), columns))
         result.chosen[name] = []
