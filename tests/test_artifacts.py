@@ -610,6 +610,18 @@ def test_a_table_without_a_number_in_the_paper_has_a_name(root, frame, number, s
     assert repr(shown).startswith(f"{title}, results/bundled/") and f"<b>{title}, results" in shown._repr_html_()
 
 
+def test_committed_frame(root, frame):
+    columns = ["method", "value"]
+    none = artifacts.committed_frame(2, columns, root=root)
+    assert none.empty and list(none) == ["profile", *columns]
+    published(root, frame)
+    found = artifacts.committed_frame(2, columns, root=root)
+    assert list(found) == ["profile", *columns] and set(found.profile) == {"bundled"}
+    assert found.method.tolist() == frame.method.tolist()
+    assert artifacts.committed_frame(10, columns, root=root).empty  # a page that says why there is none
+    assert artifacts.committed_frame(2, columns, slug="other", root=root).empty
+
+
 def test_committed_figure(root, frame):
     published(root, frame)
     shown = artifacts.committed_figure(4, "bundled", root=root)

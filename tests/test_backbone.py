@@ -77,6 +77,21 @@ def test_shared_prompts_and_padding_change_nothing(kind, tmp_path):
         assert relative(table(found, groups(), budget), expected) < 1e-4
 
 
+def test_features_are_means_of_hidden_states(tiny):
+    found = Backbone.load(tiny, 1, "float64", "cpu")
+    rows = table(found, groups(), 10_000)
+    for group in groups():
+        hidden = found.hidden_states(group.ids)
+        for row, where in group.reads:
+            torch.testing.assert_close(hidden[where].mean(0), rows[row])
+        for row, ids, where in group.responses:
+            hidden = found.hidden_states(np.concatenate([group.ids, ids]))
+            assert hidden.shape == (len(group.ids) + len(ids), found.hidden_size)
+            torch.testing.assert_close(hidden[len(group.ids) + where].mean(0), rows[row])
+            beside = hidden[len(group.ids) - 1 + where].mean(0)
+            assert (beside - rows[row]).norm() > 1e-2 * rows[row].norm()
+
+
 def test_the_comparison_sees_a_wrong_position(tiny, monkeypatch):
     found = Backbone.load(tiny, 0, "float32", "cpu")
     expected = plainly(found, groups())

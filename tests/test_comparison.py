@@ -3,9 +3,12 @@
 import pandas as pd
 import pytest
 
+from micro_paper import data
+from micro_paper.data import synthetic
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, data_overview, evaluation
 from micro_paper.experiments.worlds import load_folds
+from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods.settings import Settings
 from micro_paper.paper import beside
 from micro_paper.paper import values as paper_values
@@ -127,3 +130,36 @@ def test_conjoint_contexts_share_their_columns(mirror):
     assert widths == {world.train.prompts.shape[1]}
     method = make("micro", {"heads": 3}, 0).fit(world.train, world.validation)
     assert method.adapt(world.contexts(20, 0)).predict_proba(world.test).min() >= 0
+
+
+def test_counts_stand_beside_those_of_the_paper():
+    lines = [("ours", "clarity and conciseness"), ("ours", "humor"), ("ours", "all"), ("other", "humor")]
+    counts = pd.DataFrame(
+        [
+            {"dataset": name, "attribute": attribute, "split": split, "pairs": pairs}
+            for name, attribute in lines
+            for split, pairs in (("train", 7), ("validation", 1), ("test", 2))
+        ]
+    )
+    shown = beside.counts_beside(counts, {"ours": "RPR"}).set_index(["dataset", "attribute"])
+    columns = ["train", "validation", "test", "paper_train", "paper_test"]
+    assert shown.loc[("ours", "clarity and conciseness"), columns].tolist() == [7, 1, 2, 611, 53]
+    assert shown.loc[("ours", "all"), columns].tolist() == [7, 1, 2, "", ""]
+    assert shown.loc[("ours", "Storytelling"), columns].tolist() == ["", "", "", 781, 80]
+    assert shown.loc[("other", "humor"), columns].tolist() == [7, 1, 2, "", ""]
+    assert len(shown) == 4 + 7  # the paper has seven criteria that ours lacks
+
+
+def test_attributes_of_the_paper_are_found_under_our_names():
+    assert set(beside.ATTRIBUTES) <= set(paper_values.counts().attribute)
+    for attributes in (synthetic.WORLDS["synthetic-criteria"], data.describe("rpr").attributes):
+        counts = pd.DataFrame({"dataset": "d", "attribute": attributes, "split": "train", "pairs": 1})
+        assert (beside.counts_beside(counts, {"d": "RPR"})[["train", "paper_train"]] != "").all(axis=None)
+
+
+def test_the_first_pair_is_the_first_training_pair():
+    (row,) = data_overview.first_pair("smoke-texts", FeatureSettings())
+    first = data.load("smoke-texts", "train")[0]
+    assert {key: row[key] for key in ("prompt", "chosen")} == {key: first[key] for key in ("prompt", "chosen")}
+    assert data_overview.first_pair("smoke-texts", None) is None  # no backbone
+    assert data_overview.first_pair("synthetic-rated", FeatureSettings()) is None  # no text

@@ -8,6 +8,7 @@ import pytest
 from micro_paper.claims import evidence, judge
 from micro_paper.errors import InputError
 from micro_paper.paths import project_root
+from micro_paper.report.sentences import exceeds
 from micro_paper.workflow import readme
 
 PLACES = [(page, name) for page, names in readme.PAGES.items() for name in names]
@@ -49,7 +50,8 @@ def test_the_readme_is_a_page_that_one_reads():
 
 
 def test_the_answer_is_computed_from_the_tables(tmp_path):
-    assert readme.front_block(tmp_path) == readme.NOTHING
+    assert readme.front_block(tmp_path) == readme.front_table(tmp_path) == readme.NOTHING
+    assert exceeds(readme.committed_rows(tmp_path), {"single": "one reward"}) == ""
     for profile, dataset, gap in (("bundled", "made", 0.05), ("open", "people", -0.04)):
         folder = tmp_path / "results" / profile
         folder.mkdir(parents=True)
@@ -66,6 +68,8 @@ def test_the_answer_is_computed_from_the_tables(tmp_path):
     assert "exceeds one Bradley-Terry reward on 1 of 2 data sets (made +0.050)." in block
     assert "classifier of the criterion exceeds it on 1 of 2 data sets (people +0.040)." in block
     assert "claims" not in block  # none are judged here
+    assert block.startswith(readme.front_table(tmp_path) + "\n\n- ")
+    assert set(readme.committed_rows(tmp_path).profile) == {"bundled", "open"}
 
 
 def test_the_block_holds_the_numbers_of_the_table(tmp_path):

@@ -20,7 +20,13 @@ from micro_paper.experiments.conjoint import (
     person_folds,
     stated_groups,
 )
-from micro_paper.experiments.latent_classes import adjusted_rand, agreement, fit_latent_classes, latent_class_scores
+from micro_paper.experiments.latent_classes import (
+    adjusted_rand,
+    agreement,
+    fit_latent_classes,
+    latent_class_scores,
+    load_people,
+)
 from micro_paper.experiments.rated_attributes import attribute_table, rated_population
 from micro_paper.theory.split import split
 
@@ -34,6 +40,12 @@ def planted(rng, people=120, choices=10, apart=True):
     won = rng.random(len(person)) < expit((difference * heads[camp[person]]).sum(axis=1))
     attitudes = pd.DataFrame({"camp": np.where(camp, "left", "right"), "score": 10.0 * camp + rng.normal(size=people)})
     return Respondents(difference * np.where(won, 1, -1)[:, None], person, attitudes), camp
+
+
+def test_people_are_loaded_by_name():
+    assert load_people("none") == load_people("") == {}
+    with pytest.raises(InputError, match="conjoint-tax"):
+        load_people("conjoint-tax")
 
 
 def test_linear_fit_is_logistic_regression():

@@ -16,7 +16,17 @@ from micro_paper.theory.samples import (
     opposed_world,
     stability,
 )
-from micro_paper.theory.simulations import PAIRINGS, pair_weights, random_population, summarise, sweep
+from micro_paper.theory.simulations import (
+    PAIRINGS,
+    budget_table,
+    condorcet,
+    pair_weights,
+    random_population,
+    split_table,
+    summarise,
+    sweep,
+    told_budget,
+)
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
@@ -48,6 +58,19 @@ def test_sweeps_are_seeded_and_misspelt_settings_are_refused():
         pair_weights("exchangable", 1, 2, np.random.default_rng(0))
     with pytest.raises(InputError, match="diversity"):
         random_population(np.random.default_rng(0), diversity=1.5)
+
+
+def test_tables_hold_every_part_of_the_error():
+    cases = {"cycle": condorcet(2.0), "one pair": condorcet(2.0, cyclic=False)}
+    table = budget_table({name: told_budget(case) for name, case in cases.items()}).set_index(["case", "removed_by"])
+    for name, case in cases.items():
+        parts = split(case)
+        np.testing.assert_allclose(table.loc[name, "nats"].sum(), parts.irreducible, atol=1e-9)
+        np.testing.assert_allclose(table.loc[(name, "any mixture"), "nats"], parts.misspecification, atol=1e-9)
+        whole, *rest = split_table(parts)["nats"]
+        np.testing.assert_allclose(whole, sum(rest), atol=1e-9)
+    assert table.loc[("cycle", "any mixture"), "nats"] > 0.01 > table.loc[("one pair", "any mixture"), "nats"]
+    assert (table.drop(index="any mixture", level=1)["nats"] > 0.1).all()  # a context takes some, never all
 
 
 def test_interval_of_a_mean_is_students():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from micro_paper.features.extract import pool_store
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.files import sha256
 from micro_paper.paths import stores_dir
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 GROUPED, FIRST_500 = "grouped by prompt", "first 500 rows of each attribute"
 
@@ -138,6 +141,11 @@ def store_reports(
             line = {"dataset": pool, "items": items, "tokens": report["tokens"], "truncated": cut}
             lines.append(line | {"alike": sum(store.alike(data.load_whole(name)) for name in members)})
     return pd.DataFrame(lines, columns=["dataset", "items", "tokens", "truncated", "alike"])
+
+
+def first_pair(name: str, features: FeatureSettings | None) -> Dataset | None:
+    """Return the first training pair of a data set as one row; None without a backbone, or where it has no text."""
+    return data.load(name, "train").select([0]) if features is not None and _is_text(name) else None
 
 
 def fingerprints(names: Sequence[str]) -> dict[str, str]:

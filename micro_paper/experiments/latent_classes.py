@@ -19,6 +19,7 @@ from micro_paper.experiments.conjoint import (
     by_person,
     compare_groupings,
     fit_linear,
+    load_respondents,
     person_folds,
     stated_groups,
 )
@@ -209,6 +210,11 @@ def class_agreement(
             stated = stated_groups(data.attitudes, columns, everyone)
             rows.append({"classes": k, "grouping": name, **agreement(found, stated, rng, n_bootstrap)})
     return pd.DataFrame(rows)
+
+
+def load_people(names: str) -> dict[str, Respondents]:
+    """Return the data sets of people that a text names, separated by blanks; "none" names none."""
+    return {name: load_respondents(name) for name in names.split() if name != "none"}
 
 
 def people_tables(

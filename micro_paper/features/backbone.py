@@ -167,6 +167,14 @@ class Backbone:
                 yield from self._encode_batch(groups[start:stop], token_budget)
             start = stop
 
+    @torch.inference_mode()
+    def hidden_states(self, ids: np.ndarray) -> Tensor:
+        """Return the hidden states (t, d) of one token sequence (t,), on the CPU: what features are means of."""
+        tokens = torch.from_numpy(np.asarray(ids, np.int64))[None]
+        with _enough_memory(self.name, self.device):
+            mask, positions = torch.ones_like(tokens, dtype=torch.bool), torch.arange(tokens.shape[1])[None]
+            return self._forward(tokens, mask, positions, use_cache=False)[0][0].cpu()
+
     def _encode_batch(self, groups: Sequence[Group], budget: int) -> Iterator[tuple[Tensor, Tensor]]:
         # Prompts are padded on the left, responses on the right: what a row holds stays contiguous.
         lengths = torch.tensor([len(g.ids) for g in groups])

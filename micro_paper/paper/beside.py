@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -80,6 +81,44 @@ def beside_paper(scores: pd.DataFrame, differences: pd.DataFrame, table: int, tr
             line["verdict"] = verdicts.judge_ordering(Interval(gap.difference, gap.low, gap.high, row.n_prompts))
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+# Attributes of table 5 -> what our data sets call them, where that is another word.
+ATTRIBUTES = {
+    "Clarity": ("clarity and conciseness",),
+    "Creativity": ("creativity and originality",),
+    "Scientific Rigor": ("rigor",),
+    "Storytelling": ("narrative and storytelling",),
+    "Pedagogical": ("pedagogical effectiveness", "pedagogy"),
+}
+
+
+def counts_beside(counts: pd.DataFrame, papers: Mapping[str, str]) -> pd.DataFrame:
+    """Return pairs by split beside the paper's table 5, a row an attribute; "" where one of the two lacks it.
+
+    Args:
+        counts: as `experiments.data_overview.counts` makes it.
+        papers: data set of ours -> the paper's, "HelpSteer2" or "RPR", that it stands for; others stand alone.
+
+    Returns:
+        Columns dataset, attribute, train, validation, test, paper, paper_train, paper_test.
+    """
+    printed = paper_values.counts().rename(columns={"train_pairs": "paper_train", "test_pairs": "paper_test"})
+    blocks = []
+    for name, part in counts.groupby("dataset", sort=False):
+        ours = part.pivot_table(index="attribute", columns="split", values="pairs", sort=False)
+        theirs = printed[printed.dataset == papers.get(name)]
+        known = [
+            next((n for n in (label.lower(), *ATTRIBUTES.get(label, ())) if n in ours.index), label)
+            for label in theirs.attribute
+        ]
+        theirs = theirs.set_axis(known)[["paper_train", "paper_test"]].assign(paper=papers.get(name))
+        block = ours.reindex(ours.index.union(theirs.index, sort=False)).join(theirs)
+        blocks.append(block.rename_axis("attribute").reset_index().assign(dataset=name))
+    columns = ["dataset", "attribute", "train", "validation", "test", "paper", "paper_train", "paper_test"]
+    every = pd.concat(blocks, ignore_index=True).reindex(columns=columns)
+    numbers = {c: "Int64" for c in columns if c not in ("dataset", "attribute", "paper")}
+    return every.astype(numbers).astype(object).where(every.notna(), "")
 
 
 def accuracy_display(scores: pd.DataFrame, by: str | None = None) -> pd.DataFrame:

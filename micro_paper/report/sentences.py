@@ -25,6 +25,26 @@ def exceeds(beside: pd.DataFrame, rivals: Mapping[str, str]) -> str:
     )
 
 
+def reached(scores: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """Return the accuracy that rows reach, mean over attributes, one line of Markdown a data set.
+
+    Args:
+        scores: as `experiments.evaluation.scores` makes it.
+        names: method -> its name in plain words; one that a data set lacks is left out.
+    """
+    average = scores[(scores.metric == "accuracy") & (scores.attribute == MACRO)]
+    lines = []
+    for dataset, rows in average.groupby("dataset", sort=False):
+        found = rows.set_index("method")
+        told = [
+            f"{text} {interval(*found.loc[m, ['value', 'low', 'high']])}"
+            for m, text in names.items()
+            if m in found.index
+        ]
+        lines.append(f"- Accuracy on unseen prompts of {dataset}: {', '.join(told)}.")
+    return "\n".join(lines)
+
+
 def counted(rows: pd.DataFrame, verdict: str) -> str:
     """Return "on N of M data sets" that have the verdict, with the difference in accuracy on each of them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -11,6 +12,7 @@ from micro_paper.errors import InputError, suggest
 from micro_paper.intervals import t_reach
 from micro_paper.theory.bounds import bound_chain
 from micro_paper.theory.population import Population
+from micro_paper.theory.split import ErrorDecomposition, InformationBudget, information_budget
 
 PAIRINGS = ("exchangeable", "two policies", "uniform", "disjoint")
 SWEEPS = ("diversity", "n_groups", "separation", "n_responses")
@@ -144,3 +146,33 @@ def bounds_table(seed: int, pairings: tuple[str, ...] = PAIRINGS) -> pd.DataFram
         chain = asdict(bound_chain(default_instance(np.random.default_rng(seed), pairing)))
         rows += [{"pairing": pairing, "quantity": name, "nats": value} for name, value in chain.items()]
     return pd.DataFrame(rows)
+
+
+REMOVED = {  # by whom -> which part of the information budget
+    "any mixture": "by_prompt_mixture",
+    "a context right in 4 of 5": "by_context",
+    "nothing observed": "remaining",
+}
+
+
+def split_table(parts: ErrorDecomposition) -> pd.DataFrame:
+    """The error of the best single reward and its three parts: term, nats."""
+    terms = ["cross_entropy", "conditional_entropy", "group_information", "misspecification"]
+    return pd.DataFrame({"term": terms, "nats": [getattr(parts, term) for term in terms]})
+
+
+def told_budget(population: Population) -> InformationBudget:
+    """Return the budget where each of three even contexts names a group of three and is right in four of five."""
+    x = len(population.rewards)
+    told = 0.7 * np.eye(3) + 0.1  # P(group | context)
+    even = np.full((x, 3), 1 / 3)
+    return information_budget(population.rewards, even, np.tile(told, (x, 1, 1)), population.pair_weights)
+
+
+def budget_table(budgets: Mapping[str, InformationBudget]) -> pd.DataFrame:
+    """Who removes which part of a single reward's error: case, removed_by, nats; a line a case and part."""
+    return pd.DataFrame(
+        {"case": case, "removed_by": by, "nats": getattr(budget, part)}
+        for case, budget in budgets.items()
+        for by, part in REMOVED.items()
+    )

@@ -39,12 +39,12 @@ from micro_paper.workflow.manifest import (
     to_lines,
 )
 from micro_paper.workflow.provenance import fingerprint
-from micro_paper.workflow.publishing import committed, committed_figure, publish, stale, verify
+from micro_paper.workflow.publishing import committed, committed_figure, committed_frame, publish, stale, verify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Artifacts", "committed", "committed_figure", "publish", "stale", "verify"]
+__all__ = ["Artifacts", "committed", "committed_figure", "committed_frame", "publish", "stale", "verify"]
 
 
 class Artifacts:

@@ -10,6 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from micro_paper import files
 from micro_paper.errors import InputError, MissingError
 from micro_paper.paths import build_dir, project_root
@@ -341,6 +343,25 @@ def committed(
         if not paths:
             sections.append((f"profile {profile}: not there yet, {_command(profile)} makes it", ""))
     return Committed(sections)
+
+
+def committed_frame(
+    number: int | str,
+    columns: Sequence[str],
+    profiles: Sequence[str] = ("bundled", "open"),
+    slug: str | None = None,
+    root: Path | None = None,
+) -> pd.DataFrame:
+    """Return these columns of the committed tables of that number, `profile` in front; no row where none is there."""
+    root = Path(root) if root else project_root()
+    parts = [
+        pd.read_csv(path).assign(profile=profile)
+        for profile in profiles
+        for path in _found("table", number, slug, profile, "csv", root)
+        if path.suffix == ".csv"
+    ]
+    names = ["profile", *columns]
+    return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
 
 
 def committed_figure(

@@ -54,13 +54,18 @@ FRONT = (
 ORIGIN = {"bundled": "constructed", "open": "people"}  # who judged
 
 
-def front_block(root: Path | None = None) -> str:
-    """Return the README's answer as Markdown: one table over the data sets of every profile, and what it says."""
-    root = root or project_root()
-    tables = {p.parent.name: _beside(p) for p in sorted((root / "results").glob(f"[!.]*/{TABLE}"))}
-    if not tables:
+def committed_rows(root: Path | None = None) -> pd.DataFrame:
+    """Return what published profiles compare with `micro`, as `paper.beside` makes it, with the profile; or no row."""
+    paths = sorted(((root or project_root()) / "results").glob(f"[!.]*/{TABLE}"))
+    tables = [_beside(path).assign(profile=path.parent.name) for path in paths]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["profile", *TEXTS, *NUMBERS])
+
+
+def front_table(root: Path | None = None) -> str:
+    """Return accuracies as one Markdown table, a row a method of FRONT and a column a data set of every profile."""
+    rows = committed_rows(root)
+    if rows.empty:
         return NOTHING
-    rows = pd.concat([t.assign(profile=name) for name, t in tables.items()], ignore_index=True)
     heads = [f"{d} ({ORIGIN.get(p, p)})" for p, d in rows[["profile", "dataset"]].drop_duplicates().to_numpy()]
     parts = [f"| accuracy on unseen prompts | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for method in FRONT:
@@ -69,6 +74,15 @@ def front_block(root: Path | None = None) -> str:
             words = glossary()[method].words
             name = f"**{words}**" if method == "micro" else words
             parts.append(f"| {name} | {' | '.join(interval(r.ours, r.low, r.high) for r in part.itertuples())} |")
+    return "\n".join(parts)
+
+
+def front_block(root: Path | None = None) -> str:
+    """Return the README's answer as Markdown: one table over the data sets of every profile, and what it says."""
+    root = root or project_root()
+    rows = committed_rows(root)
+    if rows.empty:
+        return NOTHING
     said = [
         ("MiCRo exceeds one Bradley-Terry reward", "single", "holds"),
         ("It exceeds one whose training was tuned on validation pairs", "single_tuned", "holds"),
@@ -83,14 +97,14 @@ def front_block(root: Path | None = None) -> str:
     claims = [
         f"{(table := claims_files.read_committed(profile, root))['verdict'].eq('holds').sum()} hold and "
         f"{table['verdict'].eq('does not').sum()} do not in `{profile}`"
-        for profile in tables
+        for profile in rows.profile.unique()
         if (root / "results" / profile / "claims.csv").is_file()
     ]
     if claims:
         lines.append(
             f"- Of the paper's {len(paper_values.claims())} claims {', '.join(claims)}; the rest cannot be told."
         )
-    return "\n".join([*parts, "", *lines])
+    return "\n".join([front_table(root), "", *lines])
 
 
 def results_block(root: Path | None = None) -> str:
