@@ -121,7 +121,7 @@ def test_a_loose_lock_is_refused(lock):
 LAYERS = (
     ("errors",),
     ("digits", "files", "paths"),
-    ("bradley_terry", "metrics", "pairs"),
+    ("bradley_terry", "method_files", "metrics", "pairs"),
     ("intervals", "mixture", "training"),
     ("router",),
     ("data", "methods", "paper", "theory"),
