@@ -39,6 +39,7 @@ VALUES = pipeline.profile_values(PROFILE, OVERRIDES, ROOT)
 EXTRACTION = {name: VALUES[name] for name in EXTRACTED if name in VALUES}
 pipeline.prepare(PROFILE, PARAMETERS | {FEATURES: EXTRACTION}, ROOT)
 NOTEBOOKS = [f"{BUILD}/notebooks/{stem}.ipynb" for stem in PARAMETERS]
+PUBLISHED = PROFILE != "smoke" and not VALUES.get("methods")
 
 
 def values(name):
@@ -61,7 +62,7 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        NOTEBOOKS if PROFILE == "smoke" else f"{BUILD}/published",
+        f"{BUILD}/published" if PUBLISHED else NOTEBOOKS,
 
 
 rule publish:
@@ -113,6 +114,7 @@ for STEM in PARAMETERS:
         params:
             stem=STEM,
             **provenance.fingerprint(ROOT / "notebooks" / f"{STEM}.ipynb", ROOT),
+            **pipeline.method_hashes(PARAMETERS[STEM]),
         threads: THREADS
         shell:
             "{PYTHON:q} -m micro_paper run {params.stem:q} --profile {PROFILE:q} --values {input.values:q} "

@@ -17,6 +17,7 @@ import pandas as pd
 from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import World, load_folds, names_of
 from micro_paper.features.settings import FeatureSettings
+from micro_paper.methods.own import OwnMethods, own_methods
 from micro_paper.methods.settings import Settings
 from micro_paper.workflow.artifacts import Artifacts
 from micro_paper.workflow.parameters import Value, check_parameters
@@ -57,6 +58,11 @@ class Notebook:
     def features(self) -> FeatureSettings | None:
         """How text becomes features; None for synthetic and tabular data alone (backbone none)."""
         return FeatureSettings.from_parameters(self.parameters)
+
+    @cached_property
+    def own(self) -> OwnMethods:
+        """The reader's own methods, which the parameter `methods` names; where there is none, no row."""
+        return own_methods(self.parameters.get("methods", ""))
 
     @property
     def seeds(self) -> range:
@@ -100,7 +106,7 @@ class Notebook:
             inputs: name -> content hash of what was read besides.
             root: the checkout; found from the working directory if not given.
         """
-        inputs = names_of(list(_worlds(worlds))) | dict(inputs or {})
+        inputs = names_of(list(_worlds(worlds))) | self.own.inputs | dict(inputs or {})
         return Artifacts(self.parameters["profile"], notebook, self.parameters, root, inputs)
 
 

@@ -121,7 +121,7 @@ def test_a_loose_lock_is_refused(lock):
 LAYERS = (
     ("errors",),
     ("digits", "files", "paths"),
-    ("bradley_terry", "metrics", "pairs"),
+    ("bradley_terry", "method_files", "metrics", "pairs"),
     ("intervals", "mixture", "training"),
     ("router",),
     ("data", "methods", "paper", "theory"),
@@ -301,6 +301,7 @@ SOUND = {
     "data/corpus/text.py": "from ..tables import known",
     "features/store.py": "from micro_paper.data.corpus.text import known\ndef f(x, name):\n    return getattr(x, name)",
     "workflow/run.py": "from micro_paper import errors",
+    "method_files.py": "from micro_paper.paths import absolute",
 } | {f"{name}.py": "" for name in ("bradley_terry", "metrics", "pairs", "intervals", "mixture", "training")}
 SOUND |= {f"{name}/__init__.py": "" for name in ("methods", "paper", "theory", "experiments", "claims", "report")}
 

@@ -14,9 +14,11 @@ from micro_paper.data.named import split_names
 from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
+from micro_paper.experiments.runs import NO_OWN
 from micro_paper.experiments.worlds import World, load_folds, load_world
 from micro_paper.files import sha256
 from micro_paper.methods.settings import Settings
+from micro_paper.methods.table import Factory
 from micro_paper.pairs import Pairs
 
 NONE = "none"
@@ -132,8 +134,9 @@ def evaluate_bench(
     *,
     seeds: Sequence[int],
     budget: int,
+    own: Mapping[str, Factory] = NO_OWN,
 ) -> Evaluation | None:
-    """Train on one data set, test on the whole bench; run i has fold i (cyclic) and seed i.
+    """Train on one data set, test on the whole bench; run i has fold i (cyclic) and seed i. Own methods come last.
 
     Stage 2 sees the training set's own contexts; at test the context is the criterion of the pair's subset, which no
     training saw. Bench pairs whose prompt occurs in training or validation are left out.
@@ -149,13 +152,13 @@ def evaluate_bench(
     kept = bench.pairs.select(~np.isin(bench.pairs.prompt_id, list(seen)))
     if not len(kept):
         raise InputError(f"every prompt of {bench.name} is in the training data {worlds[0].name}: nothing to test on")
-    names, runs = list(methods), []
+    methods, runs = list(methods), []
     for i, seed in enumerate(seeds):
         world = worlds[i % len(worlds)]
         tested = replace(world, name=bench.name, test=kept)
-        runs.append(evaluation.evaluate([tested], names, settings, seeds=[seed], budget=budget))
-    result = Evaluation(bench.name, runs[0].pairs, list(seeds), supervision=runs[0].supervision)
-    for name in names:
+        runs.append(evaluation.evaluate([tested], methods, settings, seeds=[seed], budget=budget, own=own))
+    result = Evaluation(bench.name, runs[0].pairs, list(seeds), supervision=runs[0].supervision, own=tuple(own))
+    for name in (*methods, *own):
         result.probability[name] = np.hstack([run.probability[name] for run in runs])
         result.chosen[name] = [line for run in runs for line in run.chosen[name]]
     return result

@@ -87,7 +87,9 @@ def table_9_attributes(attributes: Sequence[str]) -> tuple[dict[str, str], bool]
     return dict(zip(TABLE_9, lower, strict=False)), False
 
 
-def table_9(accuracy: pd.DataFrame, heads: int, left_out: Mapping[int, int], budgets: Sequence[int]) -> pd.DataFrame:
+def table_9(
+    accuracy: pd.DataFrame, heads: int, left_out: Mapping[int, int], budgets: Sequence[int], own: Iterable[str] = ()
+) -> pd.DataFrame:
     """Return table 9: three attributes at several budgets beside the single reward.
 
     Args:
@@ -95,6 +97,7 @@ def table_9(accuracy: pd.DataFrame, heads: int, left_out: Mapping[int, int], bud
         heads: K of the two-stage rows.
         left_out: budgets that the data cannot give, with the largest possible one.
         budgets: all that were asked for.
+        own: methods of one's own among the rows of `accuracy`.
 
     Returns:
         Columns dataset, method, budget (0 for the single reward), attribute, mean, std, n_runs, paper, paper_std
@@ -107,7 +110,7 @@ def table_9(accuracy: pd.DataFrame, heads: int, left_out: Mapping[int, int], bud
     cells = cells.set_index(["method", "heads", "budget", "attribute"])
     printed = paper_values.accuracy(9).set_index(["method", "attribute"])
     lines = []
-    for method in ("single", "micro", "micro_plus"):
+    for method in ("single", "micro", "micro_plus", *own):
         for budget in [0] if method == "single" else sorted(budgets):
             for theirs, ours in three.items():
                 key = (method, 1 if method == "single" else heads, budget, ours)

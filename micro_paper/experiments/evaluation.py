@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 
 from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.runs import Fitted, Run
+from micro_paper.experiments.runs import NO_OWN, Fitted, Run
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, find
@@ -54,6 +54,7 @@ class Evaluation:
         supervision: method -> what it sees beyond the texts.
         heads: method -> its runs' heads, for methods that have heads.
         chosen: method -> one line a run: fold, seed, and the search of a method that has one.
+        own: the methods of one's own among them.
     """
 
     world: str
@@ -63,6 +64,7 @@ class Evaluation:
     supervision: dict[str, str] = field(default_factory=dict)
     heads: dict[str, list[HeadRun]] = field(default_factory=dict)
     chosen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -73,8 +75,9 @@ def evaluate(
     seeds: Sequence[int],
     budget: int | None,
     keep_heads: Sequence[str] = (),
+    own: Mapping[str, Factory] = NO_OWN,
 ) -> Evaluation:
-    """Fit, adapt and test each method on each fold with each seed.
+    """Fit, adapt and test each method on each fold with each seed, then those of one's own.
 
     Args:
         worlds: folds of one data set: with disjoint test prompts, or all with the same (official) test pairs, which
@@ -83,8 +86,35 @@ def evaluate(
         settings: of every method alike.
         seeds: one run each; a seed sets the initial weights, the minibatches and the context-labelled sample.
         budget: context-labelled training pairs an attribute for stage 2; None = stage 1 only, for all methods.
-        keep_heads: methods whose single heads are kept for the tables of heads.
+        keep_heads: methods whose single heads are kept for the tables of heads; where there are any, those of `own`
+            methods with heads are kept too.
+        own: row name -> factory of methods of one's own. With `budget` None only those with heads run: others need not
+            predict before they adapt.
+
+    Raises:
+        InputError: no fold or seed, folds that share some test prompts, or predictions of an own method that are no
+            probabilities.
     """
+    factories = dict(methods) if isinstance(methods, Mapping) else {name: find(name) for name in methods}
+    headed = [name for name, make in own.items() if isinstance(make(settings, 0), HeadsMethod)]
+    rows = {name: make for name, make in own.items() if budget is not None or name in headed}
+    result = _evaluate(worlds, factories, settings, seeds, budget, keep_heads)
+    if not rows:
+        return result
+    # after all others, so that nothing that it sets, such as a seed for all of torch, reaches them
+    theirs = _evaluate(worlds, rows, settings, seeds, budget, headed if keep_heads else (), check=True)
+    return merge(result, replace(theirs, own=tuple(rows)))
+
+
+def _evaluate(
+    worlds: Sequence[World],
+    factories: Mapping[str, Factory],
+    settings: Settings | Mapping[str, Any],
+    seeds: Sequence[int],
+    budget: int | None,
+    keep_heads: Sequence[str],
+    check: bool = False,
+) -> Evaluation:
     if not worlds or not seeds:
         raise InputError("evaluation needs at least one fold and one seed")
     shared = _check_tests(worlds)
@@ -99,7 +129,6 @@ def evaluate(
     result = Evaluation(worlds[0].name, pairs, list(seeds))
     starts = np.cumsum([0] + [0 if shared else len(w.test) for w in worlds])
     columns = len(seeds) * (len(worlds) if shared else 1)
-    factories = dict(methods) if isinstance(methods, Mapping) else {name: find(name) for name in methods}
     counts = {"row": len(factories), "fold": len(worlds), "seed": len(seeds)}
     said = ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
     log.info("%s: %s", worlds[0].name, said)
@@ -114,7 +143,7 @@ def evaluate(
                 fitted = run.fit(factory, settings, name)
                 if budget is not None:
                     fitted.adapt(budget)
-                result.probability[name][rows, place] = fitted.predict()
+                result.probability[name][rows, place] = fitted.predict(check=check)
                 result.supervision[name] = fitted.method.supervision
                 search = fitted.method.search if isinstance(fitted.method, HeadsMethod) else ()
                 result.chosen[name].append({"fold": world.fold, "seed": seed, "search": list(search)})
@@ -143,19 +172,20 @@ def merge(*evaluations: Evaluation) -> Evaluation:
         result.supervision |= other.supervision
         result.heads |= other.heads
         result.chosen |= other.chosen
+        result.own += other.own
     return result
 
 
 def predictions(evaluations: Iterable[Evaluation], methods: Sequence[str], profile: str) -> pd.DataFrame:
     """Return the probability of every test pair in every run, long, as `Artifacts.predictions` stores it.
 
-    Columns: profile, dataset, method, fold, seed, pair_id, prompt_id, attribute, p. Where all folds test on the same
-    pairs, `seed` counts the runs.
+    Methods of one's own stand beside `methods`. Columns: profile, dataset, method, fold, seed, pair_id, prompt_id,
+    attribute, p. Where all folds test on the same pairs, `seed` counts the runs.
     """
     parts = []
     for evaluation in evaluations:
         n = len(evaluation.pairs)
-        for method in methods:
+        for method in (*methods, *evaluation.own):
             p = evaluation.probability[method]
             numbers = evaluation.seeds if p.shape[1] <= len(evaluation.seeds) else range(p.shape[1])
             part = pd.concat([evaluation.pairs] * p.shape[1], ignore_index=True)

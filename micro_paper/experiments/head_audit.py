@@ -124,9 +124,10 @@ def merging(
     """Merge heads that agree on validation pairs, after stage 2, and measure on test pairs (appendix C.3).
 
     Returns:
-        Columns MERGED: by data set, method, threshold and attribute (average last). Methods with one head are left out.
+        Columns MERGED: by data set, method, threshold and attribute (average last). Methods without heads, or with one,
+        are left out.
     """
-    lines, fitted = [], [f for f in fitted if len(f.heads.head_weights()) > 1]
+    lines, fitted = [], [f for f in fitted if f.predicts_alone and len(f.heads.head_weights()) > 1]
     for world, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
         runs = [f for f in fitted if (f.world.name, f.name) == (world, name)]
         attribute, prompt = (

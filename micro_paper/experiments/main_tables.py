@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from micro_paper.experiments.bag_of_words import bag_of_words
 from micro_paper.experiments.evaluation import Evaluation, evaluate, merge
 from micro_paper.experiments.hyre_protocol import compare_on_rest
+from micro_paper.experiments.runs import NO_OWN
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
+from micro_paper.methods.table import Factory
 
 # Every fold and seed.
 HEADLINE = (
@@ -62,14 +64,21 @@ REWEIGHTED = {"hyre": "shared_base_mlp", "micro_hyre": "micro_stage1", "pca_hyre
 
 
 def evaluate_rows(
-    worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int, *, tuned: bool = True
+    worlds: Sequence[World],
+    settings: Settings,
+    seeds: Sequence[int],
+    budget: int,
+    *,
+    tuned: bool = True,
+    own: Mapping[str, Factory] = NO_OWN,
 ) -> Evaluation:
-    """Run every row of tables 2 and 3: HEADLINE with all seeds, FURTHER and the bag of words with the first.
+    """Run every row of tables 2 and 3: HEADLINE and own with all seeds, FURTHER and the bag of words with the first.
 
     Args:
         worlds: folds of one data set.
         budget: context-labelled pairs an attribute.
         tuned: run the tuned baselines too.
+        own: methods of one's own, row name -> factory.
     """
     further = [name for name in FURTHER if tuned or name not in TUNED.values()]
     kept = set(REWEIGHTED.values())
@@ -78,16 +87,18 @@ def evaluate_rows(
         evaluate(worlds, further, settings, seeds=list(seeds)[:1], budget=budget),
     ]
     words = bag_of_words(worlds, settings, list(seeds)[:1])
-    return merge(*parts, *([] if words is None else [words]))
+    parts += [] if words is None else [words]
+    parts += [evaluate(worlds, (), settings, seeds=seeds, budget=budget, own=own)] if own else []
+    return merge(*parts)
 
 
 def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_bootstrap: int) -> pd.DataFrame:
     """Return rows judged on what is left after `shots` labelled test pairs an attribute, HyRe's protocol.
 
     `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
-    and `pca_hyre` the principal directions. Columns: `hyre_protocol.COLUMNS`.
+    and `pca_hyre` the principal directions. Methods of one's own are among the rows. Columns: `hyre_protocol.COLUMNS`.
     """
-    rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot"]
+    rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot", *evaluation.own]
     return compare_on_rest(
         evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed, n_bootstrap=n_bootstrap
     )

@@ -310,7 +310,7 @@ def tables(result: Evaluation | None, bench: Bench | None, *, seed: int, n_boots
     elif bench.name.startswith("synthetic-"):
         kind = f"synthetic subgroups in place of RewardBench's subsets ({bench.name})"
     runs = int(by_section["n_runs"].iloc[0])
-    shown = [m for m in ("micro", "micro_plus", "single", "length") if m in result.probability]
+    shown = [m for m in ("micro", "micro_plus", "single", "length") if m in result.probability] + list(result.own)
     against = gaps[gaps["method"] == "single"]
     return [
         _entry(by_section, "10", "sections", f"Accuracy by section: {kind}, {runs} runs.", section_display(by_section)),

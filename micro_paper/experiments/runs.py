@@ -6,6 +6,7 @@ Every table, curve, sweep, audit and benchmark fits, adapts and predicts here.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, Method, find
 from micro_paper.pairs import Pairs
+
+NO_OWN: Mapping[str, Factory] = MappingProxyType({})  # rows of one's own, `methods.own.OwnMethods.rows`, where none are
 
 
 class Run:
@@ -106,9 +109,37 @@ class Fitted:
                 continue
             yield budget
 
-    def predict(self, pairs: Pairs | None = None) -> np.ndarray:
-        """Return P(chosen preferred), (n,), of `pairs`; None = the test pairs."""
-        return self.method.predict_proba(self.world.test if pairs is None else pairs)
+    def predict(self, pairs: Pairs | None = None, *, check: bool = False) -> np.ndarray:
+        """Return P(chosen preferred), (n,), of `pairs`; None = the test pairs.
+
+        Args:
+            check: see that it is one, as a method of one's own might get it wrong.
+
+        Raises:
+            InputError: with `check`, values that are no probabilities, or that depend on which response stands first.
+        """
+        pairs = self.world.test if pairs is None else pairs
+        p = self.method.predict_proba(pairs)
+        if check:
+            p = self._checked(p, len(pairs))
+            uneven = np.abs(p + self._checked(self.method.predict_proba(pairs.flip()), len(pairs)) - 1)
+            if uneven.max() > 1e-3:
+                found = f"they differ from it by up to {uneven.max():.2g}"
+                fix = "predict from what is antisymmetric in the two, such as pairs.difference"
+                raise InputError(f"the row {self.name!r}: p(a, b) + p(b, a) must be 1, {found}: {fix}")
+        return p
+
+    def _checked(self, p: Any, n: int) -> np.ndarray:
+        try:
+            values = np.asarray(p, dtype=np.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"the row {self.name!r}: predict_proba gave no array of numbers: {error}") from None
+        if values.shape != (n,) or not ((values >= 0) & (values <= 1)).all():
+            found = f"shape {values.shape}" if values.shape != (n,) else "a value that is none"
+            raise InputError(
+                f"the row {self.name!r}: predict_proba must give {n} probabilities, ({n},), it gave {found}"
+            )
+        return values
 
     def replaced(self, method: Method) -> Fitted:
         """Return the same row and run with another method, such as one with changed heads."""
@@ -133,7 +164,13 @@ def fit_runs(
     *,
     seeds: Sequence[int],
     budget: int | str,
+    own: Mapping[str, Factory] = NO_OWN,
 ) -> list[Fitted]:
-    """Fit and adapt methods, one run a seed (`paired_runs`); few fits serve several audits."""
+    """Fit and adapt methods and `own` ones, one run a seed (`paired_runs`); few fits serve several audits."""
     runs = paired_runs(worlds, seeds)
-    return [run.fit(name, settings).adapt(budget) for name in methods for run in runs]
+    rows = {name: find(name) for name in methods} | dict(own)
+    fitted = [run.fit(factory, settings, name).adapt(budget) for name, factory in rows.items() for run in runs]
+    for one in fitted:
+        if one.name in own:
+            one.predict(check=True)
+    return fitted

@@ -14,11 +14,11 @@ from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
 from micro_paper.experiments.budget_curves import numbers, possible_budgets, whole_numbers
 from micro_paper.experiments.evaluation import SELECTIONS
-from micro_paper.experiments.runs import Fitted, Run, paired_runs
+from micro_paper.experiments.runs import NO_OWN, Fitted, Run, paired_runs
 from micro_paper.experiments.worlds import World
 from micro_paper.intervals import Interval
 from micro_paper.methods.settings import PREDICTIONS, Settings
-from micro_paper.methods.table import HeadsMethod
+from micro_paper.methods.table import Factory, HeadsMethod
 from micro_paper.methods.two_stage import TwoStage
 from micro_paper.metrics import MACRO
 from micro_paper.pairs import Pairs
@@ -108,13 +108,20 @@ class Sweep:
     counts: Counter = field(default_factory=Counter)
 
 
-def sweep(worlds: Sequence[World], settings: Settings | Mapping[str, Any], grid: Grid, seeds: Sequence[int]) -> Sweep:
+def sweep(
+    worlds: Sequence[World],
+    settings: Settings | Mapping[str, Any],
+    grid: Grid,
+    seeds: Sequence[int],
+    own: Mapping[str, Factory] = NO_OWN,
+) -> Sweep:
     """Run every sweep on one data set; run i uses fold i modulo the number of folds and `seeds[i]`.
 
     Within a run every K, alpha and method is fitted once. `micro` is adapted to every budget at every K; `micro_plus`,
     which makes its choices anew each time, away from its own K only to 0, the smallest and the fixed budget;
-    `random_heads` only at its own K (its heads do not depend on training). Test pairs choose nothing but the heads of
-    the rows "test (oracle)".
+    `random_heads` only at its own K (its heads do not depend on training). Methods of one's `own` (row name -> factory)
+    run at the settings' K and every budget, and with heads join the tables of heads. Test pairs choose nothing but the
+    heads of the rows "test (oracle)".
 
     Raises:
         InputError: fewer than 2 runs, or the fixed budget is larger than an attribute has.
@@ -131,6 +138,10 @@ def sweep(worlds: Sequence[World], settings: Settings | Mapping[str, Any], grid:
     runs = [_Sweeping(found, run) for run in paired_runs(worlds, seeds)]
     for run in runs:
         run.all(settings)
+        run.world.forget_derived()
+    for run in runs if own else ():
+        for name, factory in own.items():
+            run.own(name, factory, settings)
         run.world.forget_derived()
     found.tables = {name: pd.DataFrame(run_lines) for name, run_lines in _gathered(r.lines for r in runs).items()}
     found.decided = {key: np.concatenate(parts) for key, parts in _gathered(r.decided for r in runs).items()}
@@ -166,6 +177,19 @@ class _Sweeping:
         for alpha in grid.alphas:
             if alpha != settings.alpha:
                 self._alpha(self._fit("micro_stage1", replace(settings, alpha=alpha)), alpha)
+
+    def own(self, name: str, factory: Factory, settings: Settings) -> None:
+        """Run a method of one's own at the settings' K and every budget."""
+        self.found.counts["stage 1"] += 1
+        fitted = self.run.fit(factory, settings, name)
+        headed = isinstance(fitted.method, HeadsMethod)
+        if headed:
+            self._best_heads(name, fitted.heads)
+        for budget in fitted.adapted({*self.grid.budgets, *self.grid.further}):
+            self.found.counts["stage 2"] += budget > 0
+            self._accuracy(name, settings.heads, budget, fitted.predict(check=True))
+            if headed and budget in (0, self.grid.budget):
+                self._redundancy(name, fitted.heads, budget)
 
     def _rows(self, settings: Settings, own: bool) -> None:
         grid, heads = self.grid, settings.heads

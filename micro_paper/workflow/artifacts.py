@@ -69,7 +69,7 @@ class Artifacts:
             notebook: the file name in `notebooks/`, with or without its ending.
             parameters: what the notebook ran with; published, so no paths of this machine.
             root: the checkout; found from the working directory if not given.
-            inputs: content hash of each data set and feature store that was read.
+            inputs: content hash of each data set, feature store and own method's file that was read.
 
         Raises:
             InputError: the profile is no plain name, or the parameters cannot be written as JSON.
@@ -173,7 +173,7 @@ class Artifacts:
 
         Raises:
             InputError: there is no column `p` in [0, 1], a column has no meaning, or the profile's predictions
-                would exceed 10 MB.
+                would exceed 10 MB; with methods of one's own, which are not published, they may.
         """
         stem("table", 0, name)
         columns = meanings("predictions", frame.columns)
@@ -181,7 +181,7 @@ class Artifacts:
         file = f"results/{name}.parquet"
         others = [p for p in (self.build / "results").glob("*.parquet") if p.name != f"{name}.parquet"]
         total = len(content) + sum(path.stat().st_size for path in others)
-        if total > PREDICTIONS_LIMIT:
+        if total > PREDICTIONS_LIMIT and not self._origin["parameters"].get("methods"):
             raise InputError(
                 f"predictions of profile {self.profile} would take {total / 1e6:.1f} MB, "
                 f"the limit is {PREDICTIONS_LIMIT / 1e6:.0f}: write headline rows only"

@@ -28,6 +28,7 @@ import yaml
 
 from micro_paper.data.named import SEVERAL, WORLD_PARAMETERS, split_names
 from micro_paper.errors import InputError, MissingError, shown, suggest
+from micro_paper.method_files import check_methods
 from micro_paper.paths import absolute, project_root
 
 Value = str | int | float | bool | None
@@ -67,7 +68,8 @@ class Parameter:
 def check_value(parameter: Parameter, value: Any) -> Value:
     """Return `value` as the parameter's type; an int is accepted for a float and nothing else is converted.
 
-    A path in it, of own data or of a backbone, is that of the working directory and is made absolute.
+    A path in it, of own data, own methods or a backbone, is that of the working directory and is made absolute; the
+    files of own methods must be there.
 
     Raises:
         InputError: another type (a bool is no int, 3.0 is no int), a number that is not finite or beyond 2^63, a text
@@ -107,6 +109,8 @@ def check_value(parameter: Parameter, value: Any) -> Value:
 
 def _placed(name: str, value: str) -> str:
     """Return a text with the paths that a parameter of that name may hold made absolute."""
+    if name == "methods":
+        return check_methods(value)
     if name in _BACKBONES and value not in ("none", "smollm2"):
         return str(absolute(value)) if value.startswith(("~", ".", "/")) or os.path.isdir(value) else value
     if name not in _DATA or "jsonl:" not in value:

@@ -1,8 +1,8 @@
 """What the Snakefile asks for: which notebooks there are, what each depends on, extraction and publication.
 
 A notebook is run again when its code, a parameter that it declares, a library module that it imports
-(directly or not) or the lock of the environment changes. All of that is compared by content: saving a
-notebook, executing it in place or checking it out again changes no content.
+(directly or not), the file of a method of one's own or the lock of the environment changes. All of that is compared by
+content: saving a notebook, executing it in place or checking it out again changes no content.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from micro_paper.data.named import WORLD_PARAMETERS, named_worlds
 from micro_paper.errors import InputError, shown
 from micro_paper.features.settings import DEEPER_PARAMETERS, FEATURE_PARAMETERS
 from micro_paper.files import lock, sha256, sweep, write_atomic
+from micro_paper.method_files import content_hashes
 from micro_paper.paths import absolute_environment, build_dir, project_root, stores_dir
 from micro_paper.workflow.notebooks import read_notebook
 from micro_paper.workflow.parameters import Value, check_names, read_parameters, read_profile, read_values
@@ -96,6 +97,12 @@ def feature_fingerprint(values: Mapping[str, Value], root: Path | None = None) -
     code = content_hash(code_closure([f"import {PACKAGE}.features", f"import {PACKAGE}.data"], root), root)
     settings = {name: values.get(name) for name in (*FEATURE_PARAMETERS, *DEEPER_PARAMETERS, *WORLD_PARAMETERS)}
     return sha256(json.dumps({"settings": settings, "code": code}, sort_keys=True).encode())
+
+
+def method_hashes(values: Mapping[str, Value]) -> dict[str, str]:
+    """Return the content hashes of the files of own methods, as parameters of a notebook's rule; {} without any."""
+    found = content_hashes(str(values.get("methods", "")))
+    return {"methods": json.dumps(found)} if found else {}
 
 
 def profile_values(
@@ -184,7 +191,8 @@ def reproduce(
 ) -> int:
     """Run Snakemake for a profile; with None, for what `default_profiles` says.
 
-    Settings are checked before Snakemake starts, in which paths are those of the working directory. A lock keeps a
+    Settings are checked before Snakemake starts, in which paths are those of the working directory. A run with own
+    methods is not published: `results/` keeps what the profile alone makes. A lock keeps a
     second run of the same profile out and vanishes with its process, so that the same command takes up a killed run.
 
     Returns:
@@ -195,11 +203,12 @@ def reproduce(
         raise InputError(f"jobs must be >= 1, got {jobs}")
     overrides = parse_settings(settings)
     profiles = [profile] if profile else default_profiles(root)
-    encoded = {}
+    encoded, own = {}, {}
     for name in profiles:
-        stated = read_profile(name, root).items()
+        stated, values = read_profile(name, root).items(), profile_values(name, overrides, root)
+        own[name] = values.get("methods")
         # a path is absolute in the values; an override of another type goes as it was typed
-        texts = [i for i in profile_values(name, overrides, root).items() if isinstance(i[1], str) and i not in stated]
+        texts = [i for i in values.items() if isinstance(i[1], str) and i not in stated]
         encoded[name] = encode([*overrides, *texts])
     for name in profiles:
         with _lock(name, root) as inside:
@@ -210,6 +219,8 @@ def reproduce(
             status = subprocess.run(command, cwd=root, env=environment, check=False).returncode
         if status:
             return status
+        if own[name]:
+            print(f"Tables and figures with your methods: {build_dir(root) / name}. Nothing was published.", flush=True)
     return 0
 
 

@@ -93,7 +93,8 @@ def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | N
 
     Raises:
         MissingError: nothing was built, or a notebook did not finish.
-        InputError: two notebooks wrote one file, a file was changed since, or the profile is smoke.
+        InputError: two notebooks wrote one file, a file was changed since, a notebook shows methods of one's own, or
+            the profile is smoke.
         OSError: a folder cannot be written; the published one is as it was.
     """
     manifest.check_profile(profile)
@@ -102,6 +103,9 @@ def publish(profile: str, root: Path | None = None, notebooks: Sequence[str] | N
     root = Path(root) if root else project_root()
     with turn(profile, root):
         lines = _lines(root, profile, notebooks)
+        if own := [line["notebook"] for line in lines if line["parameters"].get("methods")]:
+            again = f"{_command(profile)} without methods makes what can be"
+            raise InputError(f"{own[0]} shows methods of your own, which are not published with the profile: {again}")
         contents: dict[str, bytes] = {}
         for entry in manifest.files_of(lines):
             kind, _, name = entry["file"].split("/")
