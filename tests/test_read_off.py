@@ -67,11 +67,15 @@ def test_masked():
 
 
 def test_merged():
-    base = AVERAGE | {"dataset": "d", "method": "micro", "heads_before": 5} | OPEN
-    table = pd.DataFrame([base | {"threshold": 0.9, "heads_left": 5.0}, base | {"threshold": 0.8, "heads_left": 4.4}])
+    base = AVERAGE | {"dataset": "d", "heads_before": 5} | OPEN
+    lines = [("micro", 0.9, 5.0, 0), ("micro", 0.8, 4.4, 2), ("micro_plus", 0.8, 5.0, 0)]
+    names = ("method", "threshold", "heads_left", "runs_merged")
+    table = pd.DataFrame([base | dict(zip(names, line, strict=True)) for line in lines])
     assert sentences.merged(table) == (
-        "- Merging above a correlation of 0.8 leaves 4.4 of 5 heads of `micro` on d (accuracy +0.010 [-0.020, +0.040])."
+        "- Above a correlation of 0.8 heads merge in 1 of 2 rows: 4.4 of 5 heads of `micro` on d are left (accuracy "
+        "+0.010 [-0.020, +0.040])."
     )
+    assert sentences.merged(table[:1]) == "- Above a correlation of 0.9 heads merge in 0 of 1 rows."
 
 
 def test_calibrated():

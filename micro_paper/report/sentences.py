@@ -121,17 +121,20 @@ def masked(effects: pd.DataFrame) -> str:
 
 
 def merged(table: pd.DataFrame) -> str:
-    """Return what merging at the lowest threshold leaves and changes.
+    """Return in how many rows heads merge at the lowest threshold, what is left, and what that changes.
 
     Args:
         table: as `head_audit.merging` makes it.
     """
     rows = table[(table.attribute == "average") & (table.threshold == table.threshold.min())]
     parts = [
-        f"{r.heads_left:g} of {r.heads_before} heads of `{r.method}` on {r.dataset} (accuracy {_interval(r)})"
-        for r in rows.itertuples()
+        f"{r.heads_left:g} of {r.heads_before} heads of `{r.method}` on {r.dataset} are left (accuracy {_interval(r)})"
+        for r in rows[rows.runs_merged > 0].itertuples()
     ]
-    return f"- Merging above a correlation of {table.threshold.min():g} leaves {', '.join(parts)}."
+    return (
+        f"- Above a correlation of {table.threshold.min():g} heads merge in {len(parts)} of {len(rows)} rows"
+        f"{': ' if parts else ''}{', '.join(parts)}."
+    )
 
 
 def calibrated(scores: pd.DataFrame) -> str:
