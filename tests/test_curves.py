@@ -86,6 +86,21 @@ def test_table_9_says_what_stands_in():
     assert set(table.note) == {f"stands in for {a.lower()}" for a in budget_curves.TABLE_9}
 
 
+def test_the_papers_averages_stand_below_ours():
+    means = [("a", "micro", 0), ("a", "micro", 50), ("a", "criterion_fewshot", 50), ("b", "micro", 5)]
+    table = pd.DataFrame(means, columns=["dataset", "method", "budget"]).assign(mean=[0.5, 0.6, 0.7, 0.8])
+    shown = budget_curves.beside_paper(table, {"a": "RPR", "b": "HelpSteer2"})
+    printed = paper_values.scalars().query("quantity == 'budget_average'").set_index(["dataset", "against"]).printed
+    assert shown.to_dict("records") == [
+        {"dataset": "a", "method": "micro", "source": "ours", 0: "0.500", 50: "0.600", 5: ""},
+        {"dataset": "a", "method": "criterion_fewshot", "source": "ours", 0: "", 50: "0.700", 5: ""},
+        {"dataset": "RPR", "method": "MiCRo", "source": "paper", 5: ""}
+        | {0: f"about {printed['RPR', '0']:.3f}", 50: f"{printed['RPR', '50']:.3f}"},
+        {"dataset": "b", "method": "micro", "source": "ours", 0: "", 50: "", 5: "0.800"},
+        {"dataset": "HelpSteer2", "method": "MiCRo", "source": "paper", 0: "", 50: "", 5: ""},
+    ]
+
+
 def test_summary_over_runs():
     table = budget_curves.curve_summary(accuracy_lines(NAMES), ("method", "heads", "budget", "attribute"))
     one = budget_curves.curve_summary(accuracy_lines(NAMES, runs=1), ("method", "heads", "budget", "attribute"))

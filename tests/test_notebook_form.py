@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from micro_paper import notebook
 from micro_paper.report.shown import Shown
 from micro_paper.workflow.notebooks import normalise, output_problems, problems, read_notebook
 from micro_paper.workflow.parameters import read_parameters
@@ -178,8 +179,10 @@ def test_committed_outputs_are_computed_in_float64(path):
     assert {values.get(name, "float64") for name in ("dtype", "train_dtype")} == {"float64"}
 
 
-# What reads features and encodes those that are not there yet.
+# What reads features and encodes those that are not there yet; `run.folds` hands the device on by itself.
 READS = {"load_world", "load_folds", "load_bench", "load_training", "deeper_folds", "store_reports"}
+READS |= {"complete_validation"}
+DATA = "run.data"  # with the device
 
 
 def device_problems(source):
@@ -198,8 +201,8 @@ def device_problems(source):
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func).split(".")[-1]
-        given = {k.arg if k.arg else ast.unparse(k.value) for k in node.keywords}
-        if name in READS and not given & {"device", *named}:
+        given = {k.arg or ("device" if ast.dump(k.value) in told else ast.unparse(k.value)) for k in node.keywords}
+        if name in READS and not given & {"device", DATA, *named}:
             synthetic = node.args and isinstance(node.args[0], ast.Constant) and "synthetic" in str(node.args[0].value)
             if not synthetic:
                 yield f"{ast.unparse(node)} is not told the device"
@@ -228,6 +231,8 @@ def test_notebooks_that_compute_hand_their_device_on(path):
     [
         "load_folds(name, 2, features=features)",
         "options = {'features': features}\nbench_runs.load_bench(bench, **options)",
+        "bench_runs.load_training(name, 2, **run.interval)",
+        "calibration.complete_validation(worlds, **{'features': features})",
         "settings = {'heads': 3, 'dtype': train_dtype}",
         "Micro.load('model')",
     ],
@@ -236,11 +241,19 @@ def test_a_device_that_is_not_handed_on_is_found(source):
     assert len(list(device_problems(source))) == 1
     for without, told in (
         ("features=features", "features=features, device=device"),
+        ("**run.interval", "**run.data"),
         ("'model'", "'model', device"),
         ("{", "{'device': device, "),
     ):
         source = source.replace(without, told)
     assert list(device_problems(source)) == []
+
+
+def test_a_notebooks_data_has_its_device(monkeypatch):
+    run = notebook.Notebook({"backbone": "none", "device": "cpu", "n_folds": 2})
+    assert run.data == {"features": None, "device": "cpu"}
+    monkeypatch.setattr(notebook, "load_folds", lambda name, folds, **options: options)
+    assert run.folds("a set") == run.data and run.folds("a set", device="cuda")["device"] == "cuda"
 
 
 PROFILES = {path.stem: path for path in sorted((ROOT / "profiles").glob("*.yaml"))}

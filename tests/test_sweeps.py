@@ -100,6 +100,32 @@ def test_switches_and_tau_are_direct_evaluations(worlds, found):
     assert reward.difference == pytest.approx(reward.accuracy - default)
 
 
+def test_tables_show_means_and_spreads_over_runs(found):
+    alpha, tau, refresh, switches = sweeps.tables([found], seed=0, n_bootstrap=100)
+    assert [e["slug"] for e in (alpha, tau, refresh, switches)] == ["alpha", "tau", "refresh", "switches"]
+    at = rows(found, "tau", tau=10.0).accuracy
+    assert tau["display"].set_index("tau").accuracy[10.0] == pytest.approx(at.mean())
+    spread = [rows(found, "refresh", refresh="batch", run=run).nll.std() for run in range(2)]
+    assert refresh["display"].set_index("refresh").nll["batch"] == pytest.approx(np.mean(spread))
+    assert "budget 10," in switches["caption"]
+    pd.testing.assert_frame_equal(switches["frame"], sweeps.switches_table([found], n_bootstrap=100))
+
+
+def test_figure_4_has_the_sweep_at_its_own_heads_and_two_rows_more(worlds, found):
+    runs = sweeps.budget_runs(found, worlds, QUICK, SEEDS)
+    cells = set(runs.drop(columns=["value", "dataset", "run"]).itertuples(index=False, name=None))
+    methods = ("micro", "micro_plus", "random_heads", *sweeps.FURTHER)
+    own = {(method, budget) for method in methods for budget in (0, 5, 10)}
+    # not budget 12, which is of table 9, nor the other numbers of heads, which are of figure 6
+    assert cells == own - {("criterion_fewshot", 0)} and len(runs) == 2 * len(cells)
+    line = runs[(runs.method == "micro") & (runs.budget == 5) & (runs.run == 1)].value.item()
+    assert line == rows(found, "accuracy", method="micro", heads=3, budget=5, run=1, attribute="average").value.item()
+    direct = evaluation.evaluate(worlds[:1], ["micro_plus_budget"], QUICK, seeds=SEEDS[:1], budget=10)
+    line = runs[(runs.method == "micro_plus_budget") & (runs.budget == 10) & (runs.run == 0)].value.item()
+    right = metrics.correct(direct.probability["micro_plus_budget"][:, 0])
+    assert line == pytest.approx(metrics.macro_mean(right, worlds[0].test.attribute))
+
+
 def test_alpha_lines_come_from_the_fitted_router(worlds, found):
     for alpha in GRID.alphas:
         method = make("micro", replace(QUICK, alpha=alpha), SEEDS[1]).fit(worlds[1].train, worlds[1].validation)

@@ -70,6 +70,28 @@ def curve_summary(curve: pd.DataFrame, by: Sequence[str] = ("dataset", "method",
     return grouped.agg(mean="mean", std=lambda v: v.std(ddof=1) if len(v) > 1 else 0.0, n_runs="size").reset_index()
 
 
+def beside_paper(means: pd.DataFrame, papers: Mapping[str, str]) -> pd.DataFrame:
+    """Return `curve_summary` with a row a method and a column a budget, the paper's averages below each data set.
+
+    Args:
+        means: dataset, method, budget, mean.
+        papers: data set of ours -> the paper's, "HelpSteer2" or "RPR".
+    """
+    printed = paper_values.scalars().query("quantity == 'budget_average'").astype({"against": int})
+    lines = []
+    for ours, theirs in papers.items():
+        part = means[means.dataset == ours]
+        for method, row in part.groupby("method", sort=False):
+            cells = dict(zip(row.budget, map(digits.shown, row["mean"]), strict=True))
+            lines.append({"dataset": ours, "method": method, "source": "ours"} | cells)
+        cells = {
+            r.against: ("about " if r.approximate == "yes" else "") + digits.shown(r.printed)
+            for r in printed[(printed.dataset == theirs) & printed.against.isin(part.budget)].itertuples()
+        }
+        lines.append({"dataset": theirs, "method": "MiCRo", "source": "paper"} | cells)
+    return pd.DataFrame(lines).fillna("")
+
+
 def table_9_attributes(attributes: Sequence[str]) -> tuple[dict[str, str], bool]:
     """Return {attribute of table 9: attribute of ours}, and whether ours are those by name.
 

@@ -14,6 +14,18 @@ from micro_paper.features.extract import FeatureStore, extract
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.paths import stores_dir
 
+# Rows of tables 12 and 11.
+ROWS = (
+    "micro",
+    "micro_plus",
+    "single",
+    "static_learned",
+    "shared_base",
+    "armo",
+    "pca_heads",
+    "criterion_fewshot",
+)
+
 
 def deeper_settings(parameters: Mapping[str, Any]) -> FeatureSettings:
     """Return the FeatureSettings with `deeper_backbone` and `deeper_layers`, all else as the parameters state it.

@@ -27,6 +27,17 @@ ORDER = ("chat", "chat-hard", "safety", "reasoning")
 MATHS = ("math-prm", "gsm8k")
 CODE = "hep-"  # HumanEvalPack, one subset a language
 Floats = NDArray[np.float64]
+ROWS = (
+    "micro",
+    "micro_plus",
+    "micro_stage1",
+    "single",
+    "static_learned",
+    "shared_base",
+    "length",
+    "pca_heads",
+    "random_heads",
+)
 PAPER_ROWS = {"micro": "MiCRo", "single": "Single Reward (3B)"}  # of table 10
 STANDS_FOR = {
     "reward_bench": "itself",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from micro_paper import intervals, metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.budget_curves import numbers, possible_budgets, whole_numbers
+from micro_paper.experiments.budget_curves import budget_curve, numbers, possible_budgets, whole_numbers
 from micro_paper.experiments.evaluation import SELECTIONS
 from micro_paper.experiments.runs import NO_OWN, Fitted, Run, paired_runs
 from micro_paper.experiments.worlds import World
@@ -27,6 +27,7 @@ from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
 REDUNDANT = 0.9  # correlation of margins above which a head repeats an earlier one
 # Switches on one stage 1, the default's choice first; prediction, which shares the default's stage 2, stands first.
 SWITCHES = {"prediction": PREDICTIONS, "prior": PRIORS, "refresh": REFRESH, "objective": OBJECTIVES}
+FURTHER = ("micro_plus_budget", "criterion_fewshot")  # rows of figure 4 that no sweep runs
 
 
 @dataclass(frozen=True)
@@ -324,6 +325,48 @@ def redundant_heads(margins: np.ndarray, threshold: float = REDUNDANT) -> np.nda
 def joined(sweeps: Iterable[Sweep], table: str) -> pd.DataFrame:
     """Return one table of several sweeps, one below the other."""
     return pd.concat([found.tables[table] for found in sweeps], ignore_index=True)
+
+
+def routed(found: Sweep) -> pd.DataFrame:
+    """Return the mean accuracies of the two-stage rows at every K and budget of figures 4 and 6, a line a run."""
+    table = found.tables["accuracy"]
+    return table[(table.attribute == MACRO) & (table.method != "single") & table.budget.isin(found.grid.budgets)]
+
+
+def budget_runs(found: Sweep, worlds: Sequence[World], settings: Settings, seeds: Sequence[int]) -> pd.DataFrame:
+    """Return figure 4: the sweep's rows at its own K, and FURTHER, in the columns of `budget_curve`.
+
+    Args:
+        worlds, settings, seeds: of the sweep.
+    """
+    further = budget_curve(worlds, FURTHER, settings, budgets=found.grid.budgets, seeds=seeds)
+    own = routed(found)
+    return pd.concat([own[own.heads == found.heads], further], ignore_index=True)[list(further)]
+
+
+def tables(sweeps: Sequence[Sweep], *, seed: int, n_bootstrap: int) -> list[dict[str, Any]]:
+    """Return the tables of alpha, tau, the refresh rules and the switches as arguments of `Artifacts.table`."""
+    entries = []
+    for by in ("alpha", "tau"):
+        runs = joined(sweeps, by)
+        means = runs.groupby(["dataset", by]).mean().drop(columns="run").reset_index()
+        caption = f"Sweep over {by}, every run (shown: means over runs)."
+        entries.append({"frame": runs, "slug": by, "caption": caption, "display": means, "formats": {by: "g"}})
+    refresh = joined(sweeps, "refresh")
+    spread = refresh.groupby(["dataset", "refresh", "run"], sort=False)[["accuracy", "nll"]].std()
+    entries.append(
+        {
+            "frame": refresh,
+            "slug": "refresh",
+            "caption": "Stage 2 repeated in other minibatch orders (shown: standard deviation over orders, "
+            "mean over runs).",
+            "display": spread.groupby(["dataset", "refresh"], sort=False).mean().reset_index(),
+            "formats": {"accuracy": ".4f", "nll": ".5f"},
+        }
+    )
+    caption = f"Open choices at budget {sweeps[0].grid.budget}, against the default, 95 % intervals over prompts."
+    frame = switches_table(sweeps, seed=seed, n_bootstrap=n_bootstrap)
+    return [entry | {"number": "00"} for entry in (*entries, {"frame": frame, "slug": "switches", "caption": caption})]
 
 
 def switches_table(sweeps: Iterable[Sweep], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:

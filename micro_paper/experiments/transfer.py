@@ -15,6 +15,21 @@ from micro_paper.files import sha256
 from micro_paper.pairs import Pairs
 
 SHARED = ("refuse", "drop")
+# Rows of table 4, and those that are also trained on the target itself.
+ROWS = (
+    "micro",
+    "micro_plus",
+    "micro_stage1",
+    "single",
+    "static_learned",
+    "static_uniform",
+    "shared_base",
+    "criterion_fewshot",
+    "pca_heads",
+    "random_heads",
+    "length",
+)
+WITHIN = ("micro", "micro_plus", "single")
 
 
 def transfer_world(source: World, target: World, *, shared: str = "refuse") -> World:

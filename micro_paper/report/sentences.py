@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -77,3 +79,142 @@ def best_heads(best: pd.DataFrame) -> str:
             f"Chosen on test: {shown(oracle['micro_stage1'])}, of random heads {shown(oracle['random_heads'])}."
         )
     return "\n".join(lines)
+
+
+def budgets(means: pd.DataFrame, budget: int) -> str:
+    """Return what labelled contexts give `micro`, and what other rows reach with as many, a line a data set.
+
+    Args:
+        means: dataset, method, budget, mean, as `budget_curves.curve_summary` makes it.
+        budget: one of its budgets.
+    """
+    lines = []
+    for dataset, part in means.groupby("dataset", sort=False):
+        micro, at = part[part.method == "micro"].set_index("budget")["mean"], part[part.budget == budget]
+        least = micro.index.min()
+        others = ", ".join(f"`{r.method}` {shown(r.mean)}" for r in at[at.method != "micro"].itertuples())
+        lines.append(
+            f"- On {dataset}, `micro` goes from {shown(micro[least])} with {least} labelled contexts an attribute to "
+            f"{shown(micro[budget])} with {budget}; with as many, the others have: {others}."
+        )
+    return "\n".join(lines)
+
+
+def choices(table: pd.DataFrame) -> str:
+    """Return what the choices of `micro_plus` bring together, alone and added last, a line a data set.
+
+    Args:
+        table: as `choices.choices_table` makes it.
+    """
+    lines = []
+    for dataset, part in table.groupby("dataset", sort=False):
+        together, alone, last = (rows.loc[rows.accuracy.idxmax()] for _, rows in part.groupby("compared", sort=False))
+        lines.append(
+            f"- On {dataset}, all choices of `micro_plus` change accuracy by {_change(together.accuracy)} together; "
+            f"the best alone is `{alone.choice}` ({_change(alone.accuracy)}), the best in addition to all others "
+            f"`{last.choice}` ({_change(last.accuracy)})."
+        )
+    return "\n".join(lines)
+
+
+def cost(table: pd.DataFrame, target: str) -> str:
+    """Return how accuracy changes when a row is trained on another data set than the one that it is tested on.
+
+    Args:
+        table: source, method, attribute, difference, low, high; the average is read.
+        target: the data set that is tested on.
+    """
+    lines = []
+    for source, part in table[table.attribute == "average"].groupby("source", sort=False):
+        changes = ", ".join(f"`{r.method}` {_interval(r)}" for r in part.itertuples())
+        lines.append(f"- Accuracy on {target} when trained on {source}, less when trained on {target}: {changes}.")
+    return "\n".join(lines)
+
+
+def sections(gaps: pd.DataFrame) -> str:
+    """Return how rows score against the single reward, a line a row; "" where nothing was tested.
+
+    Args:
+        gaps: as `reward_bench.difference_table` makes it.
+    """
+    lines = []
+    for reference, part in gaps[gaps.method == "single"].groupby("reference", sort=False):
+        (average,) = part[part.section == "average"].itertuples()
+        single = part[part.section != "average"]
+        above, below = (", ".join(single.section[clear]) or "none" for clear in (single.low > 0, single.high < 0))
+        lines.append(
+            f"- `{reference}` scores {_interval(average)} against one Bradley-Terry reward, mean over sections; "
+            f"sections with an interval above 0: {above}, below 0: {below}."
+        )
+    return "\n".join(lines)
+
+
+def masked(effects: pd.DataFrame) -> str:
+    """Return in how many runs the safety audit masked heads; "" where nothing was audited.
+
+    Args:
+        effects: as `head_audit.safety_audit` makes it.
+    """
+    parts = [
+        f"{heads}, " + ", ".join(f"`{r.method}` in {r.runs_masked} of {r.n_runs}" for r in part.itertuples())
+        for heads, part in effects[effects.attribute == "average"].groupby("heads", sort=False)
+    ]
+    return f"- Runs in which the audit masks a head: {'; '.join(parts)}." if parts else ""
+
+
+def merged(table: pd.DataFrame) -> str:
+    """Return in how many rows heads merge at the lowest threshold, what is left, and what that changes.
+
+    Args:
+        table: as `head_audit.merging` makes it.
+    """
+    rows = table[(table.attribute == "average") & (table.threshold == table.threshold.min())]
+    parts = [
+        f"{r.heads_left:g} of {r.heads_before} heads of `{r.method}` on {r.dataset} are left (accuracy {_interval(r)})"
+        for r in rows[rows.runs_merged > 0].itertuples()
+    ]
+    return (
+        f"- Above a correlation of {table.threshold.min():g} heads merge in {len(parts)} of {len(rows)} rows"
+        f"{': ' if parts else ''}{', '.join(parts)}."
+    )
+
+
+def calibrated(scores: pd.DataFrame) -> str:
+    """Return of how many rows one temperature lowers or raises the calibration error.
+
+    Args:
+        scores: as `calibration.calibration_table` makes it.
+    """
+    ece = scores[scores.metric == "ece"]
+    lower, higher = (ece.high < 0).sum(), (ece.low > 0).sum()
+    return (
+        f"- One temperature lowers the calibration error (ECE) of {lower} of {len(ece)} rows and raises that of "
+        f"{higher}, by intervals of the difference beside 0."
+    )
+
+
+def deeper(gains: pd.DataFrame, scores: pd.DataFrame) -> str:
+    """Return of how many rows the average rises or falls with other features, and how many pairs keep their order.
+
+    Args:
+        gains: of one data set, as `transfer.between` makes it.
+        scores: of its rows with both features, as `evaluation.scores` makes it, with the column features.
+    """
+    average = gains[gains.attribute == "average"]
+    up, down = (average.low > 0).sum(), (average.high < 0).sum()
+    rows = scores[(scores.metric == "accuracy") & (scores.attribute == "average")]
+    values = rows.pivot(index="method", columns="features", values="value").to_numpy()
+    pairs = list(combinations(values, 2))
+    kept = sum((a - b).prod() > 0 for a, b in pairs)
+    return (
+        f"- On {average.dataset.iloc[0]}, {up} of {len(average)} rows gain and {down} lose, by intervals beside 0; "
+        f"{kept} of {len(pairs)} pairs of rows keep their order."
+    )
+
+
+def _change(value: float) -> str:
+    return shown(value, "+.3f")
+
+
+def _interval(row: Any) -> str:
+    return interval(row.difference, row.low, row.high, "+.3f")

@@ -1,0 +1,96 @@
+"""The sentences that end a notebook, on tables whose answer is known."""
+
+import pandas as pd
+
+from micro_paper.report import sentences
+
+GAP = {"difference": 0.1, "low": 0.05, "high": 0.15}
+LOSS = {"difference": -0.1, "low": -0.15, "high": -0.05}
+OPEN = {"difference": 0.01, "low": -0.02, "high": 0.04}
+AVERAGE = {"attribute": "average"}
+
+
+def test_budgets():
+    lines = [("micro", 5, 0.5), ("micro", 50, 0.6), ("micro", 100, 0.9), ("single", 5, 0.1), ("single", 50, 0.7)]
+    table = pd.DataFrame(lines, columns=["method", "budget", "mean"]).assign(dataset="d")
+    assert sentences.budgets(table, 50) == (
+        "- On d, `micro` goes from 0.500 with 5 labelled contexts an attribute to 0.600 with 50; with as many, the "
+        "others have: `single` 0.700."
+    )
+    twice = pd.concat([table, table.assign(dataset="e")])
+    assert len(sentences.budgets(twice, 50).splitlines()) == 2
+
+
+def test_choices():
+    lines = [("all", "together", 0.2), ("a", "alone", 0.01), ("a", "added", -0.03), ("b", "alone", 0.05)]
+    lines.append(("b", "added", -0.04))
+    table = pd.DataFrame(lines, columns=["choice", "compared", "accuracy"]).assign(dataset="d")
+    assert sentences.choices(table) == (
+        "- On d, all choices of `micro_plus` change accuracy by +0.200 together; the best alone is `b` (+0.050), the "
+        "best in addition to all others `a` (-0.030)."
+    )
+
+
+def test_cost():
+    table = pd.DataFrame(
+        [
+            AVERAGE | {"source": "s", "method": "micro"} | LOSS,
+            {"attribute": "x", "source": "s", "method": "micro"} | GAP,
+        ]
+    )
+    assert sentences.cost(table, "t") == (
+        "- Accuracy on t when trained on s, less when trained on t: `micro` -0.100 [-0.150, -0.050]."
+    )
+
+
+def test_sections():
+    base = {"reference": "micro", "method": "single"}
+    lines = [base | {"section": "chat"} | GAP, base | {"section": "safety"} | OPEN, base | {"section": "average"} | GAP]
+    table = pd.DataFrame([*lines, base | {"method": "length", "section": "safety"} | LOSS])
+    assert sentences.sections(table) == (
+        "- `micro` scores +0.100 [+0.050, +0.150] against one Bradley-Terry reward, mean over sections; sections with "
+        "an interval above 0: chat, below 0: none."
+    )
+    assert sentences.sections(table.assign(difference=-0.1, high=-0.05)).endswith(
+        "above 0: chat, below 0: chat, safety."
+    )
+    assert sentences.sections(table[:0]) == ""
+
+
+def test_masked():
+    lines = [("as trained", 0), ("one head reversed", 5)]
+    table = pd.DataFrame([AVERAGE | {"heads": h, "method": "micro", "runs_masked": n, "n_runs": 5} for h, n in lines])
+    assert sentences.masked(table) == (
+        "- Runs in which the audit masks a head: as trained, `micro` in 0 of 5; one head reversed, `micro` in 5 of 5."
+    )
+    assert sentences.masked(table[:0]) == ""
+
+
+def test_merged():
+    base = AVERAGE | {"dataset": "d", "heads_before": 5} | OPEN
+    lines = [("micro", 0.9, 5.0, 0), ("micro", 0.8, 4.4, 2), ("micro_plus", 0.8, 5.0, 0)]
+    names = ("method", "threshold", "heads_left", "runs_merged")
+    table = pd.DataFrame([base | dict(zip(names, line, strict=True)) for line in lines])
+    assert sentences.merged(table) == (
+        "- Above a correlation of 0.8 heads merge in 1 of 2 rows: 4.4 of 5 heads of `micro` on d are left (accuracy "
+        "+0.010 [-0.020, +0.040])."
+    )
+    assert sentences.merged(table[:1]) == "- Above a correlation of 0.9 heads merge in 0 of 1 rows."
+
+
+def test_calibrated():
+    table = pd.DataFrame([{"metric": "ece"} | gap for gap in (LOSS, LOSS, GAP, OPEN)] + [{"metric": "nll"} | LOSS])
+    assert "(ECE) of 2 of 4 rows and raises that of 1," in sentences.calibrated(table)
+
+
+def test_deeper():
+    gains = pd.DataFrame([AVERAGE | {"dataset": "d"} | gap for gap in (GAP, LOSS, OPEN)])
+    values = {"small": (0.5, 0.6, 0.7), "large": (0.6, 0.5, 0.71)}
+    scores = pd.DataFrame(
+        AVERAGE | {"metric": "accuracy", "method": m, "features": f, "value": v}
+        for f, column in values.items()
+        for m, v in zip("abc", column, strict=True)
+    )
+    assert sentences.deeper(gains, scores) == (
+        "- On d, 1 of 3 rows gain and 1 lose, by intervals beside 0; 2 of 3 pairs of rows keep their order."
+    )
