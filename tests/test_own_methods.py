@@ -245,6 +245,8 @@ def test_own_rows_stand_in_scores_differences_the_papers_table_and_the_figure(ta
         assert beside.verdict[name] and np.isnan(beside.paper[name]) and beside.supervision[name]
         assert (stored.method == name).sum() == (stored.method == "micro").sum()
     assert beside.supervision["mine"] == "binary labels"
+    assert list(found.probability)[-3:] == ["mine", "two_heads", "length"]  # behind the headline rows
+    assert np.array_equal(found.probability["two_heads"], found.probability["micro"])  # same seeds and pairs
     assert scores[scores.method == "mine"].value.between(0, 2).all()
 
 

@@ -88,7 +88,8 @@ def evaluate_rows(
     ]
     words = bag_of_words(worlds, settings, list(seeds)[:1])
     parts += [] if words is None else [words]
-    parts += [evaluate(worlds, (), settings, seeds=seeds, budget=budget, own=own)] if own else []
+    if own:  # they run last, as in `evaluate`, and stand behind the headline rows
+        parts.insert(1, evaluate(worlds, (), settings, seeds=seeds, budget=budget, own=own))
     return merge(*parts)
 
 

@@ -102,7 +102,7 @@ def block(root: Path | None = None) -> str:
     )
     table = defaults(root)
     for name in ("parameter", *PROFILES):
-        table[name] = [f"`{value}`" for value in table[name]]
+        table[name] = [f"`{value}`" if value != "" else "" for value in table[name]]
     count = table["source"].str.contains("ours").sum()
     return "\n\n".join(
         [
