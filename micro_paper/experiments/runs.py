@@ -5,6 +5,7 @@ Every table, curve, sweep, audit and benchmark fits, adapts and predicts here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, Method, find
 from micro_paper.pairs import Pairs
 
+log = logging.getLogger(__name__)
 NO_OWN: Mapping[str, Factory] = MappingProxyType({})  # rows of one's own, `methods.own.OwnMethods.rows`, where none are
 
 
@@ -169,6 +171,7 @@ def fit_runs(
     """Fit and adapt methods and `own` ones, one run a seed (`paired_runs`); few fits serve several audits."""
     runs = paired_runs(worlds, seeds)
     rows = {name: find(name) for name in methods} | dict(own)
+    log.info("%s: %d rows, %d runs", worlds[0].name, len(rows), len(runs))
     fitted = [run.fit(factory, settings, name).adapt(budget) for name, factory in rows.items() for run in runs]
     for one in fitted:
         if one.name in own:

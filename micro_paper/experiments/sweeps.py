@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from micro_paper.metrics import MACRO
 from micro_paper.pairs import Pairs
 from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
 
+log = logging.getLogger(__name__)
 REDUNDANT = 0.9  # correlation of margins above which a head repeats an earlier one
 # Switches on one stage 1, the default's choice first; prediction, which shares the default's stage 2, stands first.
 SWITCHES = {"prediction": PREDICTIONS, "prior": PRIORS, "refresh": REFRESH, "objective": OBJECTIVES}
@@ -138,6 +140,7 @@ def sweep(
     found = Sweep(worlds[0].name, settings.heads, grid, left_out | more, len(seeds))
     runs = [_Sweeping(found, run) for run in paired_runs(worlds, seeds)]
     for run in runs:
+        log.info("%s: sweeps, run %d of %d", found.world, run.run.number + 1, len(runs))
         run.all(settings)
         run.world.forget_derived()
     for run in runs if own else ():
