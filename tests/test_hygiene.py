@@ -122,7 +122,7 @@ LAYERS = (
     ("errors",),
     ("digits", "files", "paths"),
     ("bradley_terry", "metrics", "pairs"),
-    ("intervals", "mixture", "training"),
+    ("convex", "intervals", "mixture", "training"),
     ("router",),
     ("data", "methods", "paper", "theory"),
     ("features",),
@@ -300,7 +300,7 @@ SOUND = {
     "data/corpus/text.py": "from ..tables import known",
     "features/store.py": "from micro_paper.data.corpus.text import known\ndef f(x, name):\n    return getattr(x, name)",
     "workflow/run.py": "from micro_paper import errors",
-} | {f"{name}.py": "" for name in ("bradley_terry", "metrics", "pairs", "intervals", "mixture", "training")}
+} | {f"{name}.py": "" for name in ("bradley_terry", "metrics", "pairs", "convex", "intervals", "mixture", "training")}
 SOUND |= {f"{name}/__init__.py": "" for name in ("methods", "paper", "theory", "experiments", "claims", "report")}
 
 

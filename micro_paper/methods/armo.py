@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from micro_paper.bradley_terry import fit_bradley_terry, log_preference
+from micro_paper.bradley_terry import log_preference
+from micro_paper.convex import fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.methods.two_stage import PromptOnly
 from micro_paper.pairs import Pairs
@@ -97,7 +98,7 @@ class Armo(PromptOnly):
         self.stage2 = None
         rating, held_rating = self._margins(pairs), self._margins(held_out)
         # The best scale under equal gates, so that the few steps of training need not first find its size.
-        start = fit_bradley_terry(rating.mean(dim=1, keepdim=True), 1e-6).clamp(0.1, 10.0)
+        start = fit_bradley_terry([rating.mean(dim=1, keepdim=True)], [1e-6]).weight[0, 0].to(rating).clamp(0.1, 10.0)
         log_scale = nn.ParameterList([nn.Parameter(start.log())])
 
         def nll(margins: Tensor, gates: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from micro_paper import metrics
-from micro_paper.bradley_terry import fit_bradley_terry
+from micro_paper.convex import fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.methods.scaling import Scaler, check_finite
 from micro_paper.methods.settings import Settings
@@ -35,7 +35,7 @@ class Length:
         """Fit the one slope (exactly)."""
         difference = train_pairs.length_difference.double()[:, None]
         self.scale = difference.square().mean().sqrt().item() or 1.0
-        self.slope = fit_bradley_terry(difference / self.scale, 1e-6).item()
+        self.slope = fit_bradley_terry([difference / self.scale], [1e-6]).weight.item()
         return self
 
     def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
@@ -147,10 +147,8 @@ class CriterionFewShot:
                 self._scaled_context(context_pairs), context_pairs.attribute
             )
         difference = self._scaled_difference(context_pairs)
-        fits = {}
-        for penalty in self.penalties:
-            rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
-            fits[penalty] = torch.stack([fit_bradley_terry(d, penalty) for d in rows])
+        rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
+        fits = dict(zip(self.penalties, fit_bradley_terry(rows, self.penalties).weight.unbind(1), strict=True))
         validation = self._validation if validation is None else validation
         if validation.contexts is None or not len(validation):
             self.heads = fits[self.penalties[1]]
