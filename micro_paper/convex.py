@@ -61,7 +61,7 @@ def fit_bradley_terry(
     """
     x, share = _stacked(differences, weights)
     count, n, d = x.shape
-    penalty = torch.as_tensor(penalties, dtype=x.dtype).to(x.device)
+    penalty = torch.as_tensor(penalties, dtype=x.dtype)
     if penalty.ndim not in (1, 2) or not penalty.numel() or (penalty.ndim == 2 and len(penalty) != count):
         raise InputError(f"penalties must be (P,) or ({count}, P), got shape {tuple(penalty.shape)}")
     if not ((penalty >= 0) & penalty.isfinite()).all():
@@ -69,6 +69,7 @@ def fit_bradley_terry(
     penalty = penalty.expand(count, -1)
     for r in (penalty == 0).any(dim=1).nonzero()[:, 0].tolist():
         _check_unpenalised(x[r, share[r] > 0], r)
+    penalty = penalty.to(x.device)
     start = x.new_zeros(d) if towards is None else torch.as_tensor(towards).detach().to(x)
     if start.shape not in ((d,), (count, d)) or not start.isfinite().all():
         raise InputError(f"towards must be finite, ({d},) or ({count}, {d}), got shape {tuple(start.shape)}")
@@ -145,7 +146,7 @@ def _stacked(
     given = [None] * len(parts) if weights is None else list(weights)
     if not parts or len(given) != len(parts):
         raise InputError(
-            f"differences are of {len(parts)} problems, weights of {len(given)}: give at least 1, and both"
+            f"differences are of {len(parts)} problems, weights of {len(given)}: both of each, of at least 1 problem"
         )
     for r, (part, weight) in enumerate(zip(parts, given, strict=True)):
         if part.ndim != 2 or 0 in part.shape or part.shape[1] != parts[0].shape[-1]:

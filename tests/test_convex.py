@@ -133,7 +133,7 @@ ONES = torch.ones(2, 3, 2)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([], [1.0]), "give at least 1"),
+        (([], [1.0]), "of at least 1 problem"),
         (([torch.ones(0, 2)], [1.0]), "problem 0: differences must be .* n >= 1"),
         (([torch.ones(3)], [1.0]), r"problem 0: .* got shape \(3,\)"),
         (([torch.ones(3, 2), torch.ones(3, 1)], [1.0]), "problem 1: .* one d"),

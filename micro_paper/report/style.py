@@ -71,6 +71,9 @@ STYLES = {
     "shuffled_router": MethodStyle("shuffled router", RED, ">", ":"),
     "criterion_fewshot": MethodStyle("criterion, few-shot", SKY, "H", "-."),
     "oracle_attribute": MethodStyle("oracle attribute", BLACK, "*", ":"),
+    "single_exact": MethodStyle("single, converged", BLACK, "D", "-."),
+    "oracle_attribute_exact": MethodStyle("oracle attribute, converged", BLACK, "*"),
+    "criterion_fewshot_exact": MethodStyle("criterion, few-shot, converged", SKY, "h"),
 }
 COLOURS = {name: style.colour for name, style in STYLES.items()}
 _OTHER_COLOURS, _OTHER_MARKERS = (BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK), "d8HX<vo"
