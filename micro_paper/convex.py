@@ -1,4 +1,4 @@
-"""Exact fits of convex problems, many at once: Bradley-Terry rewards with an L2 penalty."""
+"""Exact fits of convex problems, many at once: Bradley-Terry rewards with an L2 penalty, and ridge regressions."""
 
 from __future__ import annotations
 
@@ -90,6 +90,39 @@ def fit_bradley_terry(
     if basis is not None:
         move = move @ basis.mT
     return Fits(start[:, None] + move, objective, norm)
+
+
+def fit_ridge(features: Tensor, ratings: Tensor, penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return w (A, P, d) and b (A, P) that minimise sum_i (y_i - w . x_i - b)^2 + penalty n |w|^2, float64.
+
+    The sum is over the n rows that a column rates; columns that rate the same rows share their factorisations.
+
+    Args:
+        features: x, (m, d).
+        ratings: y, (m, A), NaN where unknown.
+        penalties: P, each > 0, per row, so that it means the same for any n (scikit-learn's alpha = penalty n).
+
+    Raises:
+        InputError: a column without ratings, or a penalty that is not above 0.
+    """
+    x, y = features.double(), ratings.double()
+    if not (known := ~y.isnan()).any(dim=0).all() or not y.numel():
+        raise InputError("ridge regression needs at least one rated response of each attribute")
+    if not min(penalties) > 0:
+        raise InputError(f"penalty must be > 0, got {min(penalties)}")
+    weight = x.new_empty(y.shape[1], len(penalties), x.shape[1])
+    bias = x.new_empty(weight.shape[:2])
+    patterns, which = known.unique(dim=1, return_inverse=True)
+    for i, rows in enumerate(patterns.T):
+        own, part = which == i, x[rows]
+        target = y[rows][:, own]
+        mean_x, mean_y = part.mean(dim=0), target.mean(dim=0)
+        part = part - mean_x
+        shift = x.new_tensor(penalties)[:, None, None] * len(part) * torch.eye(x.shape[1], dtype=x.dtype).to(x)
+        factor = torch.linalg.cholesky(part.T @ part + shift)
+        w = torch.cholesky_solve((part.T @ (target - mean_y)).expand(len(penalties), -1, -1), factor)  # (P, d, own)
+        weight[own], bias[own] = w.permute(2, 0, 1), (mean_y - mean_x @ w).T
+    return weight, bias
 
 
 def _newton(

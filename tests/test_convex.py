@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from micro_paper import convex
-from micro_paper.convex import fit_bradley_terry
+from micro_paper.convex import fit_bradley_terry, fit_ridge
 from micro_paper.errors import InputError
 
 PENALTIES = [1e-4, 1e-2, 1.0]
@@ -160,3 +160,31 @@ def test_a_fit_that_has_not_converged_is_refused(monkeypatch):
     monkeypatch.setattr(convex, "STEPS", 2)
     with pytest.raises(InputError, match="problem 1: the gradient's norm is still .* after 2 Newton steps"):
         fit_bradley_terry([torch.zeros(5, 3), problem(20, 3, 0)], [1e-4])
+
+
+@pytest.mark.parametrize("n", [200, 12])  # also fewer rows than features
+def test_ridge_is_scikit_learns(n):
+    rng, penalties = np.random.default_rng(n), (1e-3, 1e-1, 10.0)
+    x, y = rng.normal(size=(n, 20)) + 1, rng.normal(size=(n, 4)) + 2
+    y[::3, 1] = y[1, 3] = np.nan
+    w, b = fit_ridge(torch.from_numpy(x), torch.from_numpy(y), penalties)
+    for a in range(4):
+        rows = ~np.isnan(y[:, a])
+        for p, penalty in enumerate(penalties):
+            reference = Ridge(alpha=penalty * rows.sum()).fit(x[rows], y[rows, a])
+            assert np.allclose(w[a, p], reference.coef_, atol=1e-10)
+            assert b[a, p].item() == pytest.approx(reference.intercept_)
+            assert not np.allclose(w[a, p], Ridge(alpha=penalty).fit(x[rows], y[rows, a]).coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "penalties", "message"),
+    [
+        (torch.ones(3, 2), [1.0, 0], "penalty must be > 0, got 0"),
+        (torch.tensor([[1.0, torch.nan]] * 3), [1.0], "at least one rated response of each attribute"),
+        (torch.ones(3, 0), [1.0], "at least one rated response of each attribute"),
+    ],
+)
+def test_bad_ratings_are_named(ratings, penalties, message):
+    with pytest.raises(InputError, match=message):
+        fit_ridge(torch.ones(3, 2), ratings, penalties)
