@@ -6,7 +6,7 @@ not independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,25 +38,26 @@ class Interval:
     p_value: float | None = None
 
 
-def _table(values: ArrayLike, groups: ArrayLike, attributes: ArrayLike | None) -> tuple[Floats, Floats]:
-    """Return sums and counts of `values` by group and attribute, (G, A) each; A = 1 without attributes."""
-    numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or numbers.size == 0:
-        raise InputError(f"values must be one-dimensional and not empty, got shape {numbers.shape}")
-    if not np.isfinite(numbers).all():
-        raise InputError(f"values must be finite, row {int(np.argmin(np.isfinite(numbers)))} is not")
-    labels = {"groups": groups, "attributes": np.zeros(len(numbers)) if attributes is None else attributes}
-    codes = {}
-    for name, column in labels.items():
-        if len(column) != len(numbers):
-            raise InputError(f"{name} has {len(column)} rows, values has {len(numbers)}: give one a pair")
-        codes[name] = np.unique(np.asarray(column), return_inverse=True)[1]
+def _table(
+    columns: Sequence[ArrayLike], groups: ArrayLike, attributes: ArrayLike | None
+) -> tuple[list[Floats], Floats]:
+    """Return each column's sums by group and attribute, and the counts, (G, A) each; A = 1 without attributes."""
+    numbers = [np.asarray(values, dtype=np.float64) for values in columns]
+    labels = {"groups": groups, "attributes": np.zeros(len(groups)) if attributes is None else attributes}
+    for values in numbers:
+        if values.ndim != 1 or values.size == 0:
+            raise InputError(f"values must be one-dimensional and not empty, got shape {values.shape}")
+        if not np.isfinite(values).all():
+            raise InputError(f"values must be finite, row {int(np.argmin(np.isfinite(values)))} is not")
+        for name, labelled in labels.items():
+            if len(labelled) != len(values):
+                raise InputError(f"{name} has {len(labelled)} rows, values has {len(values)}: give one a pair")
+    codes = {name: np.unique(np.asarray(labelled), return_inverse=True)[1] for name, labelled in labels.items()}
     n_groups, n_attributes = (int(code.max()) + 1 for code in codes.values())
     cell = codes["groups"] * n_attributes + codes["attributes"]
     size = n_groups * n_attributes
-    sums = np.bincount(cell, weights=numbers, minlength=size)
-    counts = np.bincount(cell, minlength=size).astype(np.float64)
-    return sums.reshape(n_groups, n_attributes), counts.reshape(n_groups, n_attributes)
+    sums = [np.bincount(cell, weights=values, minlength=size).reshape(n_groups, n_attributes) for values in numbers]
+    return sums, np.bincount(cell, minlength=size).astype(np.float64).reshape(n_groups, n_attributes)
 
 
 def _macro(sums: Floats, counts: Floats) -> Floats:
@@ -113,30 +114,41 @@ def two_sided_p(draws: ArrayLike, n_groups: int, *, free: int | None = None) -> 
     return min(1.0, float(2 * stats.t.sf(t, n_groups - 1 if free is None else free)))
 
 
-def _interval(
-    values: ArrayLike,
+def bootstraps(
+    columns: Sequence[ArrayLike],
     groups: ArrayLike,
-    attributes: ArrayLike | None,
+    attributes: ArrayLike | None = None,
+    *,
     rng: np.random.Generator,
-    n: int,
-    level: float,
-    test: bool,
-) -> Interval:
+    n: int = 10_000,
+    level: float = 0.95,
+    test: bool = False,
+) -> list[Interval]:
+    """Return an interval for each column of values, (n_pairs,) each, all from the same resamples.
+
+    Each is what the column would have alone at this state of `rng`, as `bootstrap` (without attributes) or
+    `bootstrap_macro` gives it; `test` adds the p-value of the paired ones.
+    """
     if not 0 < level < 1:
         raise InputError(f"level must lie between 0 and 1, got {level}")
-    sums, counts = _table(values, groups, attributes)
-    n_groups = len(sums)
+    sums, counts = _table(columns, groups, attributes)
+    n_groups = len(counts)
     check_resamples(n_groups, n)
-    draws = np.empty(n)
+    draws = np.empty((len(sums), n))
     step = max(1, 4_000_000 // n_groups)  # bounds the memory of the weights at 32 MB
     for start in range(0, n, step):
         stop = min(n, start + step)
         weights = resamples(n_groups, rng, stop - start).astype(np.float64)
-        draws[start:stop] = _macro(weights @ sums, weights @ counts)
-    low, high = expanded_percentiles(draws, n_groups, tail=(1 - level) / 2)
-    p_value = two_sided_p(draws, n_groups) if test else None
-    estimate = float(_macro(sums.sum(axis=0), counts.sum(axis=0)))
-    return Interval(estimate, low, high, n_groups, level, p_value)
+        times = weights @ counts
+        for row, own in zip(draws, sums, strict=True):  # one by one: a wider product would round otherwise
+            row[start:stop] = _macro(weights @ own, times)
+    found = []
+    for row, own in zip(draws, sums, strict=True):
+        low, high = expanded_percentiles(row, n_groups, tail=(1 - level) / 2)
+        p_value = two_sided_p(row, n_groups) if test else None
+        estimate = float(_macro(own.sum(axis=0), counts.sum(axis=0)))
+        found.append(Interval(estimate, low, high, n_groups, level, p_value))
+    return found
 
 
 def bootstrap(
@@ -147,7 +159,7 @@ def bootstrap(
     The estimator is sum over count, so that groups of unequal size weigh as their pairs do. Values are
     per-pair scores, averaged over seeds first where there are several.
     """
-    return _interval(values, groups, None, rng, n, level, test=False)
+    return bootstraps([values], groups, rng=rng, n=n, level=level)[0]
 
 
 def bootstrap_macro(
@@ -164,7 +176,7 @@ def bootstrap_macro(
     A resampled group brings its pairs of all attributes with it, because one response is rated on all of
     them.
     """
-    return _interval(values, groups, attributes, rng, n, level, test=False)
+    return bootstraps([values], groups, attributes, rng=rng, n=n, level=level)[0]
 
 
 def _difference(values_a: ArrayLike, values_b: ArrayLike) -> Floats:
@@ -184,7 +196,7 @@ def paired_bootstrap(
     level: float = 0.95,
 ) -> Interval:
     """Return mean(a) - mean(b) over the same pairs (n_pairs,), resampling `groups`, with a two-sided p."""
-    return _interval(_difference(values_a, values_b), groups, None, rng, n, level, test=True)
+    return bootstraps([_difference(values_a, values_b)], groups, rng=rng, n=n, level=level, test=True)[0]
 
 
 def paired_bootstrap_macro(
@@ -198,7 +210,8 @@ def paired_bootstrap_macro(
     level: float = 0.95,
 ) -> Interval:
     """Return the difference of two macro averages over the same pairs, resampling `groups`, with its p."""
-    return _interval(_difference(values_a, values_b), groups, attributes, rng, n, level, test=True)
+    difference = _difference(values_a, values_b)
+    return bootstraps([difference], groups, attributes, rng=rng, n=n, level=level, test=True)[0]
 
 
 def holm(p_values: ArrayLike) -> Floats:

@@ -101,8 +101,11 @@ class Pairs:
 
     @property
     def difference(self) -> Tensor:
-        """phi(x, chosen) - phi(x, rejected), (n, d)."""
-        return self.responses[self.chosen] - self.responses[self.rejected]
+        """phi(x, chosen) - phi(x, rejected), (n, d); gathered once, so not to be changed in place."""
+        sources = (self.responses, self.chosen, self.rejected)
+        return self.derived.get(
+            "difference", sources, lambda: self.responses[self.chosen] - self.responses[self.rejected]
+        )
 
     @property
     def prompt_features(self) -> Tensor:

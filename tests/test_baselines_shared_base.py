@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from micro_paper.bradley_terry import fit_bradley_terry
+from micro_paper.convex import fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import context_budget
 from micro_paper.methods.shared_base import BETA, UNITS, LinearPrior, SharedBase, SharedBaseMLP, TanhPrior
@@ -107,7 +107,7 @@ def test_a_linear_prior_collapses_a_curved_one_does_not(world):
             agreements[method, epochs] = agreement(fitted.head_margins(world["test"]))
             if (method, epochs) == (SharedBase, 400):
                 pairs, _ = fitted._prepared(world["train"], world["validation"])
-                optimum = fit_bradley_terry(pairs.difference, 1e-9)
+                optimum = fit_bradley_terry([pairs.difference], [1e-9]).weight[0, 0]
                 total = fitted.heads.weight.detach() + fitted.heads.prior.outer
                 assert torch.allclose(total, optimum.expand(4, -1), atol=0.02)
                 assert not torch.allclose(fitted.heads.weight.detach(), optimum.expand(4, -1), atol=0.1)

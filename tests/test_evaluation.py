@@ -7,6 +7,7 @@ import pytest
 
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, router_use
+from micro_paper.experiments.evaluation import Evaluation
 from micro_paper.experiments.worlds import load_folds, load_world
 from micro_paper.report.columns import meanings
 
@@ -45,6 +46,17 @@ def test_scores_are_means_and_the_average_is_the_mean_of_its_rows(result):
     assert rows is not None and table.set_index(["method", "metric", "attribute"]).loc[
         ("micro", "accuracy", "average"), "std"
     ] == pytest.approx(np.std(by_seed, ddof=1))
+
+
+def test_a_row_has_the_intervals_that_it_would_have_alone(result):
+    """Rows of a table share their resamples, so another row beside it changes no digit."""
+    alone = Evaluation(result.world, result.pairs, result.seeds)
+    for name in ("micro", "length"):
+        alone.probability[name], alone.supervision[name] = result.probability[name], result.supervision[name]
+    for table in (evaluation.scores, evaluation.differences):
+        every = table(result, n_bootstrap=200)
+        few = table(alone, n_bootstrap=200)
+        assert few.equals(every[every.method.isin(few.method.unique())].reset_index(drop=True))
 
 
 def test_differences_are_paired(result):

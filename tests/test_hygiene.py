@@ -122,7 +122,7 @@ LAYERS = (
     ("errors",),
     ("digits", "files", "paths"),
     ("bradley_terry", "method_files", "metrics", "pairs"),
-    ("intervals", "mixture", "training"),
+    ("convex", "intervals", "mixture", "training"),
     ("router",),
     ("data", "methods", "paper", "theory"),
     ("features",),
@@ -302,7 +302,7 @@ SOUND = {
     "features/store.py": "from micro_paper.data.corpus.text import known\ndef f(x, name):\n    return getattr(x, name)",
     "workflow/run.py": "from micro_paper import errors",
     "method_files.py": "from micro_paper.paths import absolute",
-} | {f"{name}.py": "" for name in ("bradley_terry", "metrics", "pairs", "intervals", "mixture", "training")}
+} | {f"{name}.py": "" for name in ("bradley_terry", "metrics", "pairs", "convex", "intervals", "mixture", "training")}
 SOUND |= {f"{name}/__init__.py": "" for name in ("methods", "paper", "theory", "experiments", "claims", "report")}
 
 

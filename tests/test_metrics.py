@@ -232,6 +232,27 @@ def test_p_value_agrees_with_the_t_test_on_single_pairs():
     assert intervals.paired_bootstrap(values, values, np.arange(60), rng=rng()).p_value == 1
 
 
+@pytest.mark.parametrize("kinds", [None, KINDS])
+def test_columns_share_resamples_and_have_the_intervals_of_each_alone(kinds, monkeypatch):
+    columns = [rng(i).normal(0.1, 1, 12) for i in range(3)]
+    drawn, resamples = [], intervals.resamples
+    monkeypatch.setattr(intervals, "resamples", lambda *a: drawn.append(1) or resamples(*a))
+    one, each = rng(5), [rng(5) for _ in columns]
+    for _ in range(2):  # the source of random numbers is left where one column would leave it
+        together = intervals.bootstraps(columns, GROUPS, kinds, rng=one, n=500, test=True)
+        zero, where = np.zeros(12), (GROUPS, [1] * 12 if kinds is None else kinds)
+        alone = [
+            intervals.paired_bootstrap_macro(c, zero, *where, rng=r, n=500) for c, r in zip(columns, each, strict=True)
+        ]
+        assert together == alone  # to the last bit
+    assert len(drawn) == 2 * (1 + len(columns))
+    assert intervals.bootstraps([], GROUPS, kinds, rng=one) == []
+    with pytest.raises(InputError, match="values must be finite, row 1 is not"):
+        intervals.bootstraps([columns[0], [0, np.nan, *columns[0][2:]]], GROUPS, kinds, rng=one)
+    with pytest.raises(InputError, match="groups has 12 rows, values has 11"):
+        intervals.bootstraps([columns[0], columns[1][1:]], GROUPS, kinds, rng=one)
+
+
 def test_bootstrap_is_fast_and_repeatable():
     draw = rng(7)
     values, groups = draw.uniform(size=30_000), draw.integers(0, 100, size=30_000)

@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 
-from micro_paper.bradley_terry import fit_bradley_terry, log_preference
+from micro_paper.bradley_terry import log_preference
+from micro_paper.convex import fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.mixture import Heads, mixture_log_likelihood, mixture_nll, stage1_loss, uniformity_penalty
 
@@ -108,19 +107,6 @@ def test_no_head_is_refused():
         Heads(0, 3, torch.Generator())
 
 
-@pytest.mark.parametrize("penalty", [1e-3, 1e-1])
-def test_single_bt_equals_scikit_learn(penalty):
-    rng = np.random.default_rng(0)
-    d = rng.normal(size=(300, 6)) + 0.4
-    ours = fit_bradley_terry(torch.from_numpy(d), penalty).numpy()
-    x, y = np.vstack([d, -d]), np.repeat([1, 0], len(d))
-    reference = LogisticRegression(C=1 / (4 * len(d) * penalty), fit_intercept=False, tol=1e-12, max_iter=10_000)
-    theirs = reference.fit(x, y).coef_[0]
-    assert np.abs(ours - theirs).max() < 1e-6
-    wrong = LogisticRegression(C=1 / (2 * len(d) * penalty), fit_intercept=False, tol=1e-12).fit(x, y).coef_[0]
-    assert np.abs(ours - wrong).max() > 1e-3
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mixture_of_one_is_the_single_reward(seed):
     rng = torch.Generator().manual_seed(seed)
@@ -138,17 +124,4 @@ def test_a_mixture_of_one_is_the_single_reward(seed):
         return loss
 
     optimiser.step(closure)
-    assert (w.detach()[0] - fit_bradley_terry(d, penalty)).abs().max() < 1e-6
-
-
-@pytest.mark.parametrize(
-    ("difference", "penalty", "message"),
-    [
-        (torch.ones(3, 2), 0.0, "penalty must be > 0"),
-        (torch.ones(0, 2), 1.0, "n >= 1"),
-        (torch.tensor([[1.0, float("nan")]]), 1.0, "non-finite"),
-    ],
-)
-def test_bad_input_of_the_exact_fit(difference, penalty, message):
-    with pytest.raises(InputError, match=message):
-        fit_bradley_terry(difference, penalty)
+    assert (w.detach()[0] - fit_bradley_terry([d], [penalty]).weight[0, 0]).abs().max() < 1e-6

@@ -119,7 +119,7 @@ def test_same_bytes_twice_and_no_style_left_behind(name):
 
 def test_every_method_has_its_own_look():
     whole = [(s.colour, s.marker, s.line) for s in style.STYLES.values()]
-    assert len(set(whole)) == len(whole) == 31
+    assert len(set(whole)) == len(whole) == 34
     looks = [(s.colour, s.marker) for s in style.STYLES.values()]
     assert len({s.marker for s in style.STYLES.values()}) >= 15
     assert plots.COLOURS["micro"] == style.RED

@@ -32,6 +32,23 @@ def test_rows_count_once_however_often_they_are_named(pairs):
     assert (off.mean == 0).all() and (off.scale == 1).all()
 
 
+def test_differences_are_gathered_once_a_table(pairs, world):
+    expected = pairs.responses[pairs.chosen] - pairs.responses[pairs.rejected]
+    assert torch.equal(pairs.difference, expected) and pairs.difference is pairs.difference
+    assert torch.equal(pairs.flip().difference, -expected)
+    assert torch.equal(pairs.select(slice(3, 9)).difference, expected[3:9])
+    assert torch.equal(pairs.with_tables(responses=2 * pairs.responses).difference, 2 * expected)
+    rows = enumerate(("single", "micro"))
+    one, other = (make(name, {"heads": 2}, seed).fit(pairs, world["validation"]) for seed, name in rows)
+    assert one._scaled(pairs).difference is other._scaled(pairs).difference
+    few = one._scaled(pairs.select(slice(3, 9)))
+    assert torch.equal(few.difference, one._scaled(pairs).difference[3:9])
+    double = make("single", {"dtype": "float64"}).fit(pairs, world["validation"])._scaled(pairs)
+    assert double.difference.dtype == torch.float64 and one._scaled(pairs).difference.dtype == torch.float32
+    exchanged = replace(pairs, prompt=pairs.prompt.flip(0))  # the same tables, other rows
+    assert torch.equal(other._scaled(exchanged).prompt, exchanged.prompt)
+
+
 def test_a_whole_table_is_scaled_once_for_each_precision(pairs):
     scaler = Scaler.of_responses(pairs)
     first = scaler.whole(pairs, "responses", torch.float32, CPU)

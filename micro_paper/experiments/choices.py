@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from micro_paper import intervals, metrics
-from micro_paper.experiments.evaluation import Evaluation, evaluate
+from micro_paper import intervals
+from micro_paper.experiments.evaluation import PER_PAIR, Evaluation, evaluate
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.micro_plus import CHOICES, MicroPlus
 from micro_paper.methods.settings import Settings
@@ -52,20 +52,20 @@ def choices_table(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 1
         pairs[choice, ADDED[WITHOUT]] = ("micro_plus", WITHOUT + choice)
     attribute = evaluation.pairs["attribute"].to_numpy()
     prompt = evaluation.pairs["prompt_id"].to_numpy()
+    gaps = []
+    for with_it, without in pairs.values():
+        for score in PER_PAIR.values():
+            mean = [score(evaluation.probability[name]).mean(axis=1) for name in (with_it, without)]
+            gaps.append(mean[0] - mean[1])
+    rng = np.random.default_rng(seed)
+    found = intervals.bootstraps(gaps, prompt, attribute, rng=rng, n=n_bootstrap, test=True)
     lines = []
-    for (choice, compared), names in pairs.items():
-        p = [evaluation.probability[name] for name in names]
-        values = {
-            "accuracy": [metrics.correct_by_run(one).mean(axis=1) for one in p],
-            "nll": [metrics.pair_nll(one).mean(axis=1) for one in p],
-        }
+    for place, ((choice, compared), names) in enumerate(pairs.items()):
         line = {"dataset": evaluation.world, "choice": choice, "compared": compared}
-        for metric, (with_it, without) in values.items():
-            rng = np.random.default_rng(seed)
-            found = intervals.paired_bootstrap_macro(with_it, without, prompt, attribute, rng=rng, n=n_bootstrap)
-            line |= {metric: found.estimate, f"{metric}_low": found.low, f"{metric}_high": found.high}
+        for metric, interval in zip(PER_PAIR, found[len(PER_PAIR) * place :], strict=False):
+            line |= {metric: interval.estimate, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
             if metric == "accuracy":
-                line["verdict"] = judge_ordering(found)
+                line["verdict"] = judge_ordering(interval)
         lines.append(line | {"n_runs": len(evaluation.chosen[names[0]])})
     return pd.DataFrame(lines)
 

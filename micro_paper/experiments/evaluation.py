@@ -21,6 +21,7 @@ from micro_paper.metrics import MACRO
 log = logging.getLogger(__name__)
 IDS = ("pair_id", "prompt_id", "attribute")  # of a pair, in every evaluation
 SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
+PER_PAIR = {"accuracy": metrics.correct_by_run, "nll": metrics.pair_nll}
 
 
 @dataclass(frozen=True)
@@ -233,26 +234,31 @@ def scores(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) 
     attribute = evaluation.pairs["attribute"].to_numpy()
     prompt = evaluation.pairs["prompt_id"].to_numpy()
     names = sorted(set(attribute))
+    rng = np.random.default_rng(seed)
+    found: dict[tuple[str, str], dict[str, intervals.Interval]] = {}
+    for metric, score in PER_PAIR.items():
+        mean = {method: score(p).mean(axis=1) for method, p in evaluation.probability.items()}
+        for a, rows in _rows(attribute):
+            columns = [values[rows] for values in mean.values()]
+            own = intervals.bootstraps(columns, prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
+            found[metric, a] = dict(zip(mean, own, strict=True))
     for method, p in evaluation.probability.items():
-        rng = np.random.default_rng(seed)
-        per_pair = {"accuracy": metrics.correct_by_run(p), "nll": metrics.pair_nll(p)}
         base = {
             "dataset": evaluation.world,
             "method": method,
             "supervision": evaluation.supervision[method],
         }
-        for metric, values in per_pair.items():
-            mean = values.mean(axis=1)
+        for metric, score in PER_PAIR.items():
+            values = score(p)
             by_seed = np.stack([values[attribute == a].mean(axis=0) for a in names])
             spread = dict(zip(names, _std(by_seed), strict=True)) | {MACRO: _std(by_seed.mean(axis=0))}
-            for a in [*names, MACRO]:
-                rows = slice(None) if a == MACRO else attribute == a
-                interval = intervals.bootstrap_macro(mean[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
+            for a, rows in _rows(attribute):
+                interval = found[metric, a][method]
                 lines.append(
                     base
                     | {"attribute": a, "metric": metric, "value": interval.estimate}
                     | {"low": interval.low, "high": interval.high, "std": spread[a]}
-                    | {"n_pairs": len(mean[rows]), "n_prompts": interval.n_groups, "n_runs": p.shape[1]}
+                    | {"n_pairs": len(attribute[rows]), "n_prompts": interval.n_groups, "n_runs": p.shape[1]}
                 )
         ece = np.array([[metrics.ece(p[attribute == a, s]) for a in names] for s in range(p.shape[1])])
         for a, by_seed in [*zip(names, ece.T, strict=True), (MACRO, ece.mean(axis=1))]:
@@ -264,6 +270,11 @@ def scores(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) 
                 | {"n_prompts": len(set(prompt[rows])), "n_runs": p.shape[1]}
             )
     return pd.DataFrame(lines)
+
+
+def _rows(attribute: np.ndarray) -> list[tuple[str, Any]]:
+    """Return each attribute of the pairs with its rows, sorted, and last the average with all."""
+    return [*((a, attribute == a) for a in sorted(set(attribute))), (MACRO, slice(None))]
 
 
 def _std(values: np.ndarray):
@@ -283,27 +294,20 @@ def differences(
     mean = {m: metrics.correct_by_run(p).mean(axis=1) for m, p in evaluation.probability.items()}
     if reference not in mean:
         raise InputError(f"reference {reference!r} was not evaluated; there are {', '.join(mean)}")
-    lines = []
-    for method in mean:
-        if method == reference:
-            continue
-        rng = np.random.default_rng(seed)
-        found = []
-        for a in [*sorted(set(attribute)), MACRO]:
-            rows = slice(None) if a == MACRO else attribute == a
-            interval = intervals.paired_bootstrap_macro(
-                mean[reference][rows],
-                mean[method][rows],
-                prompt[rows],
-                attribute[rows],
-                rng=rng,
-                n=n_bootstrap,
-            )
-            found.append(
+    gaps = {method: mean[reference] - own for method, own in mean.items() if method != reference}
+    tables: dict[str, list[dict[str, Any]]] = {method: [] for method in gaps}
+    rng = np.random.default_rng(seed)
+    for a, rows in _rows(attribute):
+        columns = [gap[rows] for gap in gaps.values()]
+        own = intervals.bootstraps(columns, prompt[rows], attribute[rows], rng=rng, n=n_bootstrap, test=True)
+        for method, interval in zip(gaps, own, strict=True):
+            tables[method].append(
                 {"dataset": evaluation.world, "reference": reference, "method": method, "attribute": a}
                 | {"difference": interval.estimate, "low": interval.low, "high": interval.high}
                 | {"p_value": interval.p_value}
             )
+    lines = []
+    for found in tables.values():
         adjusted = intervals.holm([line["p_value"] for line in found[:-1]])
         for line, p in zip(found, [*adjusted, found[-1]["p_value"]], strict=True):
             lines.append(line | {"p_holm": p})
@@ -318,19 +322,20 @@ def best_heads(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_0
     """
     attribute = evaluation.pairs["attribute"].to_numpy()
     prompt = evaluation.pairs["prompt_id"].to_numpy()
-    lines = []
-    for method, runs in evaluation.heads.items():
-        for selection in SELECTIONS:
-            mean = best_head_values(evaluation, method, selection)
-            rng = np.random.default_rng(seed)
-            for a in [*sorted(set(attribute)), MACRO]:
-                rows = slice(None) if a == MACRO else attribute == a
-                interval = intervals.bootstrap_macro(mean[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
-                lines.append(
-                    {"dataset": evaluation.world, "method": method, "selection": selection, "attribute": a}
-                    | {"value": interval.estimate, "low": interval.low, "high": interval.high}
-                    | {"n_heads": runs[0].test.shape[1]}
-                )
+    keys = [(method, selection) for method in evaluation.heads for selection in SELECTIONS]
+    mean = [best_head_values(evaluation, *key) for key in keys]
+    rng = np.random.default_rng(seed)
+    found = {}
+    for a, rows in _rows(attribute):
+        columns = [values[rows] for values in mean]
+        found[a] = intervals.bootstraps(columns, prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
+    lines = [
+        {"dataset": evaluation.world, "method": method, "selection": selection, "attribute": a}
+        | {"value": own[i].estimate, "low": own[i].low, "high": own[i].high}
+        | {"n_heads": evaluation.heads[method][0].test.shape[1]}
+        for i, (method, selection) in enumerate(keys)
+        for a, own in found.items()
+    ]
     return pd.DataFrame(lines)
 
 

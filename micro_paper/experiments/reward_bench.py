@@ -246,13 +246,16 @@ def subset_table(result: Evaluation | None, bench: Bench | None, *, seed: int, n
     if result is None or bench is None:
         return pd.DataFrame(columns=names)
     subset, prompt = (result.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
+    values, weights, rng = _decided(result), subset_weights(subset).to_dict("records"), np.random.default_rng(seed)
+    found = {}
+    for row in weights:
+        own = subset == row["subset"]
+        columns = [one[own] for one in values.values()]
+        found[row["subset"]] = intervals.bootstraps(columns, prompt[own], rng=rng, n=n_bootstrap)
     lines = []
-    for method, values in _decided(result).items():
-        rng = np.random.default_rng(seed)
-        for row in subset_weights(subset).to_dict("records"):
-            own = subset == row["subset"]
-            interval = intervals.bootstrap(values[own], prompt[own], rng=rng, n=n_bootstrap)
-            dataset = bench.dataset[row["subset"]]
+    for place, method in enumerate(values):
+        for row in weights:
+            interval, dataset = found[row["subset"]][place], bench.dataset[row["subset"]]
             lines.append(
                 row
                 | {"dataset": dataset, "stands_for": stands_for(dataset, row["subset"]), "method": method}

@@ -10,37 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from micro_paper.bradley_terry import fit_bradley_terry, log_preference
+from micro_paper.bradley_terry import log_preference
+from micro_paper.convex import fit_bradley_terry, fit_ridge
 from micro_paper.errors import InputError
 from micro_paper.methods.two_stage import PromptOnly
 from micro_paper.pairs import Pairs
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # a response; features and ratings have unit spread
-
-
-def ridge(features: Tensor, ratings: Tensor, penalties: Sequence[float]) -> dict[float, tuple[Tensor, Tensor]]:
-    """Return, for each penalty, w (d,) and b () that minimise sum_i (y_i - w . x_i - b)^2 + penalty n |w|^2 (float64).
-
-    Args:
-        features: x, (n, d).
-        ratings: y, (n,).
-        penalties: each > 0, per response, so that it means the same for any n (scikit-learn's alpha = penalty n).
-    """
-    x, y = features.to(torch.float64), ratings.to(torch.float64)
-    if not len(x):
-        raise InputError("ridge regression needs at least one rated response")
-    if not min(penalties) > 0:
-        raise InputError(f"penalty must be > 0, got {min(penalties)}")
-    mean_x, mean_y = x.mean(dim=0), y.mean()
-    x = x - mean_x
-    gram, moment = x.T @ x, x.T @ (y - mean_y)
-    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    fits = {}
-    for penalty in penalties:
-        factor = torch.linalg.cholesky(gram + penalty * len(x) * identity)
-        w = torch.cholesky_solve(moment[:, None], factor)[:, 0]
-        fits[penalty] = w, mean_y - mean_x @ w
-    return fits
 
 
 def ratings_of(pairs: Pairs, names: Sequence[str] | None = None) -> tuple[tuple[str, ...], Tensor]:
@@ -88,7 +64,10 @@ class Armo(PromptOnly):
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Regress the ratings, then train gate and scale; validation pairs choose the penalties and the epoch."""
         pairs, held_out = self._prepared(train_pairs, validation)
-        self.names, weight = self._regress(train_pairs, validation, pairs.responses, held_out.responses)
+        # No seed and no step size enters: all runs on these pairs share the regressions.
+        given = train_pairs, validation, pairs.responses, held_out.responses
+        found = train_pairs.derived.get("regressions", given, lambda: self._regress(*given))
+        self.names, weight, self.penalties = found
         self.settings = replace(self.settings, heads=len(self.names), prediction="reward")
         self.heads = self._make_heads(pairs)
         self.heads.requires_grad_(False)
@@ -97,7 +76,7 @@ class Armo(PromptOnly):
         self.stage2 = None
         rating, held_rating = self._margins(pairs), self._margins(held_out)
         # The best scale under equal gates, so that the few steps of training need not first find its size.
-        start = fit_bradley_terry(rating.mean(dim=1, keepdim=True), 1e-6).clamp(0.1, 10.0)
+        start = fit_bradley_terry([rating.mean(dim=1, keepdim=True)], [1e-6]).weight[0, 0].to(rating).clamp(0.1, 10.0)
         log_scale = nn.ParameterList([nn.Parameter(start.log())])
 
         def nll(margins: Tensor, gates: Tensor) -> Tensor:
@@ -117,30 +96,25 @@ class Armo(PromptOnly):
 
     def _regress(
         self, train_pairs: Pairs, validation: Pairs, features: Tensor, held_features: Tensor
-    ) -> tuple[tuple[str, ...], Tensor]:
-        """Return the attributes with ratings and their regression weights, (A, d)."""
+    ) -> tuple[tuple[str, ...], Tensor, dict[str, float]]:
+        """Return the attributes with ratings, their regression weights, (A, d), and penalties."""
         names, table = ratings_of(train_pairs)
         held_names, held_table = ratings_of(validation, names)
-        features, held_features = features.cpu().double(), held_features.cpu().double()
-        kept, weights, self.penalties = [], [], {}
-        for column, name in enumerate(names):
-            rated = ~table[:, column].isnan()
-            if rated.sum() < 2 or (spread := table[rated, column].std()) == 0:
-                continue
-            target = (table[rated, column] - table[rated, column].mean()) / spread
-            fits = ridge(features[rated], target, PENALTIES)
-            penalty = PENALTIES[len(PENALTIES) // 2]
-            if name in held_names:
-                held = held_table[:, held_names.index(name)]
-                held_rated = ~held.isnan()
-                truth = (held[held_rated] - table[rated, column].mean()) / spread
-                if held_rated.any():
-                    x = held_features[held_rated]
-                    errors = {p: (truth - x @ w - b).square().mean().item() for p, (w, b) in fits.items()}
-                    penalty = min(errors, key=errors.__getitem__)
-            kept.append(name)
-            self.penalties[name] = penalty
-            weights.append(fits[penalty][0])
+        known = [column[~column.isnan()] for column in table.T]
+        kept = [i for i, column in enumerate(known) if len(column) > 1 and column.std() > 0]
         if not kept:
             raise InputError("no attribute has two different ratings in training: there is nothing to regress on")
-        return tuple(kept), torch.stack(weights)
+        names = tuple(names[i] for i in kept)
+        mean = torch.stack([known[i].mean() for i in kept])
+        spread = torch.stack([known[i].std() for i in kept])
+        weight, bias = fit_ridge(features.cpu(), (table[:, kept] - mean) / spread, PENALTIES)
+        chosen = dict.fromkeys(names, len(PENALTIES) // 2)
+        for i, name in enumerate(names):
+            if name in held_names:
+                held = held_table[:, held_names.index(name)]
+                if (rated := ~held.isnan()).any():
+                    x, truth = held_features.cpu().double()[rated], (held[rated] - mean[i]) / spread[i]
+                    errors = truth - weight[i] @ x.T - bias[i][:, None]
+                    chosen[name] = int(errors.square().mean(dim=1).argmin())
+        weight = torch.stack([weight[i, chosen[name]] for i, name in enumerate(names)])
+        return names, weight, {name: PENALTIES[place] for name, place in chosen.items()}

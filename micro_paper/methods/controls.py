@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from micro_paper import metrics
-from micro_paper.bradley_terry import fit_bradley_terry
+from micro_paper.convex import Fits, fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.methods.scaling import Scaler, check_finite
 from micro_paper.methods.settings import Settings
@@ -35,7 +35,7 @@ class Length:
         """Fit the one slope (exactly)."""
         difference = train_pairs.length_difference.double()[:, None]
         self.scale = difference.square().mean().sqrt().item() or 1.0
-        self.slope = fit_bradley_terry(difference / self.scale, 1e-6).item()
+        self.slope = fit_bradley_terry([difference / self.scale], [1e-6]).weight.item()
         return self
 
     def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
@@ -127,6 +127,7 @@ class CriterionFewShot:
         self.settings = Settings.of(settings)
         self.seed = seed
         self.penalties = penalties
+        self.reads = self.settings.router_input
         self.validation_nll = math.inf  # of the kept penalty, after `adapt`
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
@@ -137,20 +138,8 @@ class CriterionFewShot:
 
     def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Fit the classifier and the heads; the ridge penalty with the smallest validation NLL is kept."""
-        if not len(context_pairs) or context_pairs.contexts is None:
-            raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
-        self.names = np.unique(context_pairs.attribute)
-        self.context_scaler = Scaler.fit(self._context(context_pairs), self.settings.standardize)
-        self.classifier = None
-        if len(self.names) > 1:
-            self.classifier = LogisticRegression(max_iter=2000).fit(
-                self._scaled_context(context_pairs), context_pairs.attribute
-            )
-        difference = self._scaled_difference(context_pairs)
-        fits = {}
-        for penalty in self.penalties:
-            rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
-            fits[penalty] = torch.stack([fit_bradley_terry(d, penalty) for d in rows])
+        fits = dict(zip(self.penalties, self._fits(context_pairs).weight.unbind(1), strict=True))
+        self._classify(context_pairs, LogisticRegression(max_iter=2000))
         validation = self._validation if validation is None else validation
         if validation.contexts is None or not len(validation):
             self.heads = fits[self.penalties[1]]
@@ -166,13 +155,33 @@ class CriterionFewShot:
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Return sum_a P(a | context) sigmoid(w_a . d), (n,)."""
         p = (self._scaled_difference(pairs) @ self.heads.T).sigmoid().numpy()
+        return np.clip((self._shares(pairs) * p).sum(axis=1), 0, 1)
+
+    def _classify(self, context_pairs: Pairs, classifier: LogisticRegression) -> None:
+        """Fit the classifier and the scale of what it reads."""
+        self.context_scaler = Scaler.fit(self._context(context_pairs), self.settings.standardize)
+        self.classifier = None
+        if len(self.names) > 1:
+            self.classifier = classifier.fit(self._scaled_context(context_pairs), context_pairs.attribute)
+
+    def _fits(self, context_pairs: Pairs) -> Fits:
+        """Return the head of each attribute under each penalty."""
+        if not len(context_pairs) or context_pairs.contexts is None:
+            raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
+        self.names = np.unique(context_pairs.attribute)
+        difference = self._scaled_difference(context_pairs)
+        rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
+        return fit_bradley_terry(rows, self.penalties)
+
+    def _shares(self, pairs: Pairs) -> np.ndarray:
+        """Return P(a | context), (n, A)."""
         if self.classifier is None:
-            return p[:, 0]
-        return np.clip((self.classifier.predict_proba(self._scaled_context(pairs)) * p).sum(axis=1), 0, 1)
+            return np.ones((len(pairs), 1))
+        return self.classifier.predict_proba(self._scaled_context(pairs))
 
     def _context(self, pairs: Pairs) -> Tensor:
-        """Return what the classifier reads, (n, q), by `settings.router_input`."""
-        if self.settings.router_input == "context":
+        """Return what the classifier reads, (n, q)."""
+        if self.reads == "context":
             return check_finite(pairs.context_features, "contexts")
         return check_finite(pairs.criterion_features, "criteria")
 

@@ -86,10 +86,10 @@ class SharedBase(StaticUniform):
         with torch.no_grad():
             reward = self.heads.prior(pairs.responses)
             prior = reward[pairs.chosen] - reward[pairs.rejected]
+        difference = pairs.difference
 
         def loss(rows: Tensor) -> Tensor:
-            difference = pairs.responses[pairs.chosen[rows]] - pairs.responses[pairs.rejected[rows]]
-            return -log_preference(difference @ self.heads.weight.T + prior[rows]).mean()
+            return -log_preference(difference[rows] @ self.heads.weight.T + prior[rows]).mean()
 
         def validate() -> float:
             return -log_preference(self._margins(held_out)).mean().item()

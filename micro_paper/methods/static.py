@@ -57,15 +57,14 @@ class GroupHeads(MixtureMethod):
         pairs, held_out = self._prepared(train_pairs, validation)
         self.heads = self._make_heads(pairs)
         model = nn.ModuleList([self.heads])
-        head: dict[str, torch.Tensor] = {}
+        head, difference = {}, pairs.difference
 
         def refresh(epoch: int) -> None:
             with torch.no_grad():
                 head["train"], head["validation"] = assign(epoch, pairs, held_out)
 
         def loss(rows: torch.Tensor) -> torch.Tensor:
-            difference = pairs.responses[pairs.chosen[rows]] - pairs.responses[pairs.rejected[rows]]
-            own = self.heads(difference).gather(1, head["train"][rows, None])
+            own = self.heads(difference[rows]).gather(1, head["train"][rows, None])
             return -log_preference(own).mean()
 
         def validate() -> float:

@@ -13,6 +13,7 @@ from micro_paper.errors import InputError, suggest
 from micro_paper.methods.armo import Armo
 from micro_paper.methods.controls import CriterionFewShot, Length, PcaHeads, RandomHeads, ShuffledRouter
 from micro_paper.methods.drms import Drms, DrmsRandom
+from micro_paper.methods.exact import CriterionFewShotExact, OracleAttributeExact, SingleExact
 from micro_paper.methods.hyre import HyRe, MicroHyRe
 from micro_paper.methods.lore import LoRe
 from micro_paper.methods.micro_plus import MicroPlus, MicroPlusBudget
@@ -122,6 +123,9 @@ METHODS: dict[str, Factory] = {
     "pal": Pal,
     "vpl": Vpl,
     "oracle_attribute": OracleAttribute,
+    "single_exact": SingleExact,
+    "oracle_attribute_exact": OracleAttributeExact,
+    "criterion_fewshot_exact": CriterionFewShotExact,
 }
 
 

@@ -97,13 +97,11 @@ class MixtureMethod:
         pairs, held_out = self._prepared(train_pairs, validation)
         self.heads, self.weights = self._make_heads(pairs), self._make_weights(pairs)
         model = nn.ModuleList([self.heads, self.weights]).to(self.settings.torch_device)
-        alpha = self.settings.alpha
-
+        alpha, difference = self.settings.alpha, pairs.difference
         read, where = self._stage1_input(pairs)
 
         def loss(rows: Tensor) -> Tensor:
-            difference = pairs.responses[pairs.chosen[rows]] - pairs.responses[pairs.rejected[rows]]
-            return stage1_loss(self.heads(difference), self.weights(read[where[rows]]), alpha)
+            return stage1_loss(self.heads(difference[rows]), self.weights(read[where[rows]]), alpha)
 
         def validate() -> float:
             return mixture_nll(self._margins(held_out), self._read(self.weights, held_out, stage1=True)).item()
@@ -255,13 +253,15 @@ class MixtureMethod:
         self.scalers["contexts"] = self.scalers["prompts"]
 
     def _scaled(self, pairs: Pairs) -> Pairs:
-        """Return the pairs with scaled features."""
+        """Return the pairs with scaled features, the same object while pairs and scales are the same."""
         tables = {}
         for name in ("responses", "prompts", "contexts", "criteria"):
             scaler = self.scalers.get(name)
             if pairs.table(name) is not None and scaler is not None:
                 tables[name] = scaler.whole(pairs, name, self.settings.torch_dtype, self.settings.torch_device)
-        return pairs.with_tables(**tables).to(self.settings.torch_dtype, self.settings.torch_device)
+        where = self.settings.torch_dtype, self.settings.torch_device
+        made = lambda: pairs.with_tables(**tables).to(*where)  # noqa: E731
+        return pairs.derived.get(("scaled", *where), (pairs, *tables.values()), made)
 
 
 class TwoStage(MixtureMethod):

@@ -72,6 +72,9 @@ _LOOKS = {  # colour, marker and, but for a whole one, line of each row of the g
     "shuffled_router": (RED, ">", ":"),
     "criterion_fewshot": (SKY, "H", "-."),
     "oracle_attribute": (BLACK, "*", ":"),
+    "single_exact": (BLACK, "D", "-."),
+    "oracle_attribute_exact": (BLACK, "*"),
+    "criterion_fewshot_exact": (SKY, "h"),
 }
 STYLES = {name: MethodStyle(rows.glossary()[name].label, *look) for name, look in _LOOKS.items()}
 COLOURS = {name: style.colour for name, style in STYLES.items()}
