@@ -61,7 +61,7 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        NOTEBOOKS if PROFILE == "smoke" else f"{BUILD}/published",
+        f"{BUILD}/published" if pipeline.published(PROFILE, VALUES) else NOTEBOOKS,
 
 
 rule publish:
@@ -113,6 +113,7 @@ for STEM in PARAMETERS:
         params:
             stem=STEM,
             **provenance.fingerprint(ROOT / "notebooks" / f"{STEM}.ipynb", ROOT),
+            **pipeline.data_hashes(PARAMETERS[STEM]),
         threads: THREADS
         shell:
             "{PYTHON:q} -m micro_paper run {params.stem:q} --profile {PROFILE:q} --values {input.values:q} "
