@@ -122,11 +122,13 @@ def test_a_budget_beyond_the_data_is_lowered_and_said(tmp_path):
     own = own_data.own_data(written(tmp_path, rows), VALUES)
     trains = [data.split_frame(own.name, "train", fold=f)["attribute"] for f in range(own.limits["n_folds"])]
     least = min((t == "humor").sum() for t in trains)
-    assert own.limits["budget"] == least < 50
+    assert own.limits["budget"] == least < 50 and own.limits["budgets_by_attribute"] == str(least)
     line = next(x for x in own.lines if "below the budget" in x)
     assert f"'humor' has {least}" in line and f"{least} are used of each" in line
     few = own_data.own_data(own.name, VALUES | {"budget": 3})
-    assert few.limits["budget"] == 3 and not any("below the budget" in x for x in few.lines)
+    assert (
+        few.limits["budget"] == 3 and few.limits["n_folds"] == 5 and not any("below the budget" in x for x in few.lines)
+    )
 
 
 def test_pairs_of_equal_tokens_count_for_no_budget(tmp_path):
@@ -158,6 +160,12 @@ def test_folds_that_lack_an_attribute_are_not_run(tmp_path):
 def test_too_little_or_bad_data_is_refused_with_the_fix(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
         own_data.own_data(written(tmp_path, rows), VALUES)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("n_folds", 0), ("n_folds", 6), ("budget", 0), ("few_shot", -1)])
+def test_a_limit_that_leaves_nothing_is_refused(tmp_path, limit, value):
+    with pytest.raises(InputError, match=f"{limit} must be >= 1.*, got {value}"):
+        own_data.own_data(written(tmp_path, binary(20)), VALUES | {limit: value})
 
 
 def test_data_without_texts_to_show_keep_those_of_the_notebook(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,10 +13,13 @@ from micro_paper import data
 from micro_paper.data.frames import Built
 from micro_paper.data.lines import absolute, read_rows
 from micro_paper.data.registry import build
+from micro_paper.data.splits import FOLDS
 from micro_paper.errors import InputError
-from micro_paper.features.extract import Planned, plan_store, seconds_to_encode
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.paths import stores_dir
+
+if TYPE_CHECKING:
+    from micro_paper.features.extract import Planned
 
 LONGEST = 4000  # characters of the texts that notebook 12 shows
 LISTED = 12  # attributes with a line of their own
@@ -31,7 +34,7 @@ class OwnData:
         kind: "rated", "criteria" or "binary".
         frame: its labelled pairs.
         places: parameter -> the data set, for the parameters that it stands for.
-        limits: n_folds, budget and few_shot, as the data can give them.
+        limits: n_folds and the numbers of labelled pairs, as the data can give them.
         example: the texts that notebook 12 ranks.
         lines: what there is to say of it.
     """
@@ -40,7 +43,7 @@ class OwnData:
     kind: str
     frame: pd.DataFrame
     places: dict[str, str]
-    limits: dict[str, int]
+    limits: dict[str, int | str]
     example: dict[str, str]
     lines: list[str]
 
@@ -55,12 +58,15 @@ def own_data(name: str, values: Mapping[str, Any], alike: Collection[str] = ()) 
 
     Args:
         name: `jsonl:PATH`.
-        values: of the profile; `n_folds`, `budget` and `few_shot` are upper limits.
+        values: of the profile; its `n_folds` and numbers of labelled pairs are upper limits.
         alike: ids of pairs that training leaves out, from `encoding`.
 
     Raises:
         InputError, MissingError: a row that cannot be used, or too few prompts; names it and the fix.
     """
+    for limit, most in {"n_folds": FOLDS, "budget": None, "few_shot": None}.items():
+        if values[limit] < 1 or (most and values[limit] > most):
+            raise InputError(f"{limit} must be >= 1{f' and <= {most}' if most else ''}, got {values[limit]}")
     built = build(name)
     kind = data.describe(name).kind
     folds, lines = _folds(name, kind, values["n_folds"], alike)
@@ -75,10 +81,13 @@ def own_data(name: str, values: Mapping[str, Any], alike: Collection[str] = ()) 
         )
     slot = "helpsteer_like" if kind == "rated" else "rpr_like"
     places = dict.fromkeys((slot, "stage1_world", "text_world", "train_on"), name) | {"bench_train": shlex.quote(name)}
+    budgets = values["budgets_by_attribute"].replace(",", " ").split()
+    possible = [n for n in budgets if not n.isdigit() or int(n) <= most]
     limits = {
         "n_folds": len(folds),
         "budget": min(budget, most),
         "few_shot": min(values["few_shot"], int(fewest["test"].min()) // 2),
+        "budgets_by_attribute": " ".join(possible) or str(min(budget, most)),
     }
     lines = [*_what(name, kind, built), *_table(_counts(folds[0])), *lines]
     return OwnData(name, kind, built.frame, places, limits, _example(folds[0]["test"], built.frame), lines)
@@ -95,6 +104,8 @@ def encoding(own: OwnData, values: Mapping[str, Any]) -> tuple[list[str], set[st
     Raises:
         InputError: more than 5 % of the texts would be cut, so that notebook 03 would refuse them.
     """
+    from micro_paper.features.extract import plan_store
+
     settings = FeatureSettings.from_parameters(values)
     if settings is None:
         raise InputError(f"backbone is none, and {own.name} is text: name a backbone that reads it")
@@ -113,6 +124,8 @@ def encoding(own: OwnData, values: Mapping[str, Any]) -> tuple[list[str], set[st
 
 
 def _time(planned: Planned, settings: FeatureSettings) -> str:
+    from micro_paper.features.extract import seconds_to_encode
+
     if not (left := sum(group.tokens for group in planned.missing())):
         return f"to encode: nothing, the {planned.store.manifest['tokens']:,} tokens are there from an earlier run"
     minutes = seconds_to_encode(planned, settings) / 60
