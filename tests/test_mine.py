@@ -126,6 +126,7 @@ def test_a_budget_beyond_the_data_is_lowered_and_said(tmp_path):
     line = next(x for x in own.lines if "below the budget" in x)
     assert f"'humor' has {least}" in line and f"{least} are used of each" in line
     few = own_data.own_data(own.name, VALUES | {"budget": 3})
+    assert few.limits["n_folds"] == 5
     assert (
         few.limits["budget"] == 3 and few.limits["n_folds"] == 5 and not any("below the budget" in x for x in few.lines)
     )
