@@ -254,6 +254,16 @@ def test_another_file_begins_anew(tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
+def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys):
+    blocks = (ROOT / "docs" / "DATA.md").read_text().split("```python\n")
+    (code,) = (block.partition("```")[0] for block in blocks if "differences(results)" in block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
+    exec(compile(code, "docs/DATA.md", "exec"), {})
+    shown = capsys.readouterr().out.splitlines()
+    assert {"micro", "single", "length"} <= {line.split()[1] for line in shown if len(line.split()) == 6}
+
+
 QUICK = (
     "layers=1 n_folds=2 n_seeds=1 n_bootstrap=50 resamples=2 epochs=2 stage2_epochs=2 heads_rpr=2 'heads_grid=1 2' "
     "alphas=0.5 taus=0.1 'budgets=0 5' budgets_by_attribute=5 ranker_epochs=2 ranker_stage2_epochs=2"
