@@ -14,7 +14,7 @@ from micro_paper.data.frames import Built
 from micro_paper.data.lines import absolute, read_rows
 from micro_paper.data.registry import build
 from micro_paper.data.splits import FOLDS
-from micro_paper.errors import InputError
+from micro_paper.errors import InputError, shown
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.paths import stores_dir
 
@@ -74,7 +74,7 @@ def own_data(name: str, values: Mapping[str, Any], alike: Collection[str] = ()) 
     most, budget = int(fewest["train"].min()), values["budget"]
     if most < budget:
         low = fewest["train"][fewest["train"] < budget].sort_values(kind="stable")
-        named = ", ".join(f"{a!r} has {n}" for a, n in list(low.items())[:LISTED])
+        named = ", ".join(f"{shown(a)} has {n}" for a, n in list(low.items())[:LISTED])
         more = f" and {len(low) - LISTED} more attributes" if len(low) > LISTED else ""
         lines.append(
             f"below the budget of {budget} training pairs an attribute: {named}{more}; {most} are used of each"
@@ -147,7 +147,7 @@ def _folds(name: str, kind: str, most: int, alike: Collection[str]) -> tuple[lis
             for split in ("train", "validation"):
                 splits[split] = splits[split][~splits[split]["pair_id"].isin(alike)]
             for attribute in dict.fromkeys(whole["attribute"]):
-                _check(name, fold, attribute, splits)
+                _check(name, kind, fold, attribute, splits)
         except InputError as error:
             if not found:
                 raise
@@ -156,21 +156,17 @@ def _folds(name: str, kind: str, most: int, alike: Collection[str]) -> tuple[lis
     return found, []
 
 
-def _check(name: str, fold: int, attribute: str, splits: Mapping[str, pd.DataFrame]) -> None:
+def _check(name: str, kind: str, fold: int, attribute: str, splits: Mapping[str, pd.DataFrame]) -> None:
     for split, least in (("test", 2), ("validation", 1), ("train", 1)):
         rows = splits[split]
         prompts = rows.loc[rows["attribute"] == attribute, "prompt_id"].nunique()
         if prompts < least:
-            fix = f"give more prompts of it (10 are hardly enough), or put its rows under another {_naming(rows)}"
+            other = "category" if kind == "criteria" else "attribute"
+            fix = f"give more prompts of it (10 are hardly enough), or put its rows under another {other}"
             raise InputError(
-                f"{name}: attribute {attribute!r} has {prompts} {split} prompts in fold {fold}, at least {least} are "
-                f"needed: {fix}"
+                f"{name}: attribute {shown(attribute)} has {prompts} {split} prompts in fold {fold}, at least {least} "
+                f"are needed: {fix}"
             )
-
-
-def _naming(rows: pd.DataFrame) -> str:
-    """Return how a user calls an attribute of such rows."""
-    return "category" if rows["attribute"].equals(rows["context"]) else "attribute"
 
 
 def _counts(splits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
