@@ -64,9 +64,11 @@ def own_data(name: str, values: Mapping[str, Any], alike: Collection[str] = ()) 
     Raises:
         InputError, MissingError: a row that cannot be used, or too few prompts; names it and the fix.
     """
-    for limit, most in {"n_folds": FOLDS, "budget": None, "few_shot": None}.items():
-        if values[limit] < 1 or (most and values[limit] > most):
-            raise InputError(f"{limit} must be >= 1{f' and <= {most}' if most else ''}, got {values[limit]}")
+    for limit, least in {"n_folds": 1, "budget": 1, "few_shot": 1, "n_bootstrap": 100}.items():
+        if values[limit] < least:
+            raise InputError(f"{limit} must be >= {least}, got {values[limit]}")
+    if values["n_folds"] > FOLDS:
+        raise InputError(f"n_folds must be <= {FOLDS}, got {values['n_folds']}")
     built = build(name)
     kind = data.describe(name).kind
     folds, lines = _folds(name, kind, values["n_folds"], alike)
