@@ -95,9 +95,9 @@ def outcome(folder: Path, wanted: Iterable[str]) -> Iterator[str]:
     """Yield where results lie, what is missing, and micro less the single reward with its interval."""
     done = [folder / "manifest" / f"{stem}.jsonl" for stem in wanted]
     files = [entry["file"] for path in done for entry in files_of(read_lines(path))]
-    for kind, what in (("results", "tables"), ("figures", "figures")):
-        names = {Path(f).stem for f in files if f.startswith(f"{kind}/")}
-        yield f"{what}: {len(names)} in {os.path.relpath(folder / kind)}"
+    for kind, folder_of in (("table", "results"), ("figure", "figures")):
+        names = {Path(f).stem for f in files if Path(f).name.startswith(f"{kind}_")}
+        yield f"{kind}s: {len(names)} in {os.path.relpath(folder / folder_of)}"
     if (folder / "model").is_dir():
         yield f"saved model: {os.path.relpath(folder / 'model')} (micro_paper.Micro.load reads it)"
     for path in done:
