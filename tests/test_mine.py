@@ -13,7 +13,7 @@ import pytest
 from micro_paper import Micro, data
 from micro_paper.data.named import likes_of, own_files
 from micro_paper.errors import InputError
-from micro_paper.experiments import own_data
+from micro_paper.experiments import data_overview, own_data
 from micro_paper.workflow import mine, pipeline
 from micro_paper.workflow.parameters import read_profile
 
@@ -215,6 +215,13 @@ def test_refusals(arguments, message, capsys):
 
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_few_own_ratings_are_not_cut_by_the_rule_of_the_released_code(tmp_path):
+    name = written(tmp_path, rated(12))
+    assert data_overview.compare_splits([name])["rule"].tolist() == [data_overview.GROUPED]
+    name = written(tmp_path, rated(300))
+    assert data_overview.compare_splits([name])["rule"].tolist() == [data_overview.GROUPED, data_overview.FIRST_500]
 
 
 def test_one_data_set_serves_alone():
