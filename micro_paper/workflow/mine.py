@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -75,7 +74,7 @@ def mine(
         return 0
     given = own.places | own.example | overrides | own.limits
     folder = build_dir(root) / pipeline.OWN
-    targets = [_target(folder / "notebooks" / f"{stem}.ipynb", root) for stem in wanted]
+    targets = [_named(folder / "notebooks" / f"{stem}.ipynb", root) for stem in wanted]
     note = json.dumps({"path": str(file), "run": wanted} | pipeline.data_hashes(own.places))
     options = ["--keep-going", *targets]
     status = pipeline.reproduce(pipeline.OWN, jobs, [f"{n}={v}" for n, v in given.items()], root, options, note)
@@ -97,12 +96,12 @@ def outcome(folder: Path, wanted: Iterable[str]) -> Iterator[str]:
     files = [entry["file"] for path in done for entry in files_of(read_lines(path))]
     for kind, folder_of in (("table", "results"), ("figure", "figures")):
         names = {Path(f).stem for f in files if Path(f).name.startswith(f"{kind}_")}
-        yield f"{kind}s: {len(names)} in {os.path.relpath(folder / folder_of)}"
+        yield f"{kind}s: {len(names)} in {_named(folder / folder_of)}"
     if (folder / "model").is_dir():
-        yield f"saved model: {os.path.relpath(folder / 'model')} (micro_paper.Micro.load reads it)"
+        yield f"saved model: {_named(folder / 'model')} (micro_paper.Micro.load reads it)"
     for path in done:
         if not path.is_file():
-            yield f"{path.stem} did not finish: see {os.path.relpath(folder / 'failed')}"
+            yield f"{path.stem} did not finish: see {_named(folder / 'failed')}"
     made = {Path(f).name for f in files}
     for name, row in ANSWERS.items():
         if name in made:
@@ -115,5 +114,7 @@ def outcome(folder: Path, wanted: Iterable[str]) -> Iterator[str]:
             break
 
 
-def _target(path: Path, root: Path) -> str:
+def _named(path: Path, root: Path | None = None) -> str:
+    """Return a path from a folder, the working directory if none is given, or whole where it lies elsewhere."""
+    root = root or Path.cwd().resolve()
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
