@@ -3,6 +3,8 @@ PYTHON  ?= python3
 PROFILE ?=
 JOBS    ?= 2
 SET     ?=
+DATA    ?=
+DRY     ?=
 FORCE   ?=
 # Index of the torch build, for instance the CPU or CUDA one of the PyTorch project; empty: pip's own settings.
 TORCH_INDEX ?=
@@ -18,12 +20,12 @@ export MICRO_PAPER_DATA ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test notebooks readme format lint lab bench doctor verify course lock clean
+.PHONY: help setup reproduce mine test notebooks readme format lint lab bench doctor verify course lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | \
 	    while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
-	@echo '  variables: PROFILE=smoke|bundled|open|paper JOBS=2 SET="name=value ..." FORCE=1 PYTHON= TORCH_INDEX='
+	@echo '  variables: PROFILE=smoke|bundled|open|paper JOBS=2 SET="name=value ..." DATA= DRY=1 FORCE=1 PYTHON= TORCH_INDEX='
 
 setup: $(STAMP) ## the environment in .venv, from the lock
 
@@ -41,6 +43,11 @@ $(STAMP): requirements.lock requirements-torch.txt pyproject.toml
 reproduce: export MICRO_PAPER_SET = $(value SET) # as typed: no shell reads it, the command splits it as one would
 reproduce: $(STAMP) ## every table and figure of PROFILE (default: bundled; smoke and open until it is published)
 	@$(PY) -m micro_paper reproduce $(if $(PROFILE),--profile $(PROFILE)) --jobs $(JOBS) $(if $(value SET),--settings "$$MICRO_PAPER_SET")
+
+mine: export MICRO_PAPER_SET = $(value SET)
+mine: export MICRO_PAPER_OWN = $(value DATA)
+mine: $(STAMP) ## tables, figures and a model of your own data: make mine DATA=pairs.jsonl; DRY=1 says what would be run
+	@$(PY) -m micro_paper mine $(if $(DRY),--dry-run) --jobs $(JOBS) --settings "$$MICRO_PAPER_SET" -- "$$MICRO_PAPER_OWN"
 
 test: $(STAMP) ## ruff, the unit tests and the committed notebooks; FORCE=1 even if nothing changed
 	@$(PY) tests/suite.py $(if $(FORCE),--force) --jobs $(JOBS)

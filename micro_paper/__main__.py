@@ -48,9 +48,13 @@ def _parser() -> argparse.ArgumentParser:
 
     reproduce = commands.add_parser("reproduce", help="make every table and figure of a profile")
     reproduce.add_argument("--profile", help="default: bundled, or smoke and open until it is published")
-    reproduce.add_argument("--jobs", type=int, default=2, help="cores to use (default: 2)")
-    reproduce.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
-    reproduce.add_argument("--settings", default="", dest="text", help="the same in one text, quoted as for a shell")
+    mine = commands.add_parser("mine", help="every table and figure that your own data can feed, into build/mine")
+    mine.add_argument("data", help="a file of JSON lines; docs/DATA.md has its form")
+    mine.add_argument("--dry-run", action="store_true", help="say what is in it and what would be run")
+    for command in (reproduce, mine):
+        command.add_argument("--jobs", type=int, default=2, help="cores to use (default: 2)")
+        command.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
+        command.add_argument("--settings", default="", dest="text", help="the same in one text, quoted as for a shell")
 
     extract = commands.add_parser("extract", help="extract the features that a profile needs")
     extract.add_argument("--profile", required=True)
@@ -146,14 +150,16 @@ def _dispatch(options: argparse.Namespace) -> int:
         from micro_paper.paths import project_root
         from micro_paper.workflow import pipeline
 
+        if options.profile == pipeline.OWN:
+            raise InputError("the profile mine wants your data: make mine DATA=pairs.jsonl")
         if not options.profile:
             chosen = " and then ".join(pipeline.default_profiles(project_root()))
             print(f"No PROFILE given: making {chosen}.", flush=True)
-        try:
-            settings = options.settings + shlex.split(options.text)
-        except ValueError as error:
-            raise InputError(f"settings {shown(options.text)}: {error}: quote them as for a shell") from None
-        return pipeline.reproduce(options.profile, options.jobs, settings)
+        return pipeline.reproduce(options.profile, options.jobs, _settings(options))
+    elif options.command == "mine":
+        from micro_paper.workflow.mine import mine
+
+        return mine(options.data, options.jobs, _settings(options), dry_run=options.dry_run)
     elif options.command == "extract":
         from micro_paper.workflow.pipeline import extract
 
@@ -205,6 +211,13 @@ def _dispatch(options: argparse.Namespace) -> int:
             print(line)
         return 0 if good else 1
     return 0
+
+
+def _settings(options: argparse.Namespace) -> list[str]:
+    try:
+        return options.settings + shlex.split(options.text)
+    except ValueError as error:
+        raise InputError(f"settings {shown(options.text)}: {error}: quote them as for a shell") from None
 
 
 def _overrides(options: argparse.Namespace) -> tuple[list[tuple[str, str]], dict[str, Value] | None]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from micro_paper.data.named import likes_of
 from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import World, load_folds, names_of
 from micro_paper.features.settings import FeatureSettings
@@ -58,6 +59,11 @@ class Notebook:
     def features(self) -> FeatureSettings | None:
         """How text becomes features; None for synthetic and tabular data alone (backbone none)."""
         return FeatureSettings.from_parameters(self.parameters)
+
+    @property
+    def likes(self) -> dict[str, str]:
+        """{"helpsteer": data set, "rpr": data set} as the parameters name them, without one that is none."""
+        return likes_of(self.parameters)
 
     @cached_property
     def own(self) -> OwnMethods:

@@ -179,3 +179,20 @@ def test_double_columns_and_formats_that_do_not_fit_are_refused():
         formatting.csv(pd.DataFrame([[1, 2]], columns=["x", "x"]))
     with pytest.raises(InputError, match="formats of column x: '.2f' does not fit 'a'"):
         formatting.display_frame(pd.DataFrame({"x": ["a"]}), {"x": ".2f"})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("jsonl:/a b/c/pairs.jsonl: mean", "jsonl:pairs.jsonl: mean"),
+        ("jsonl:/a/x.jsonl + jsonl:/b/y.jsonl", "jsonl:x.jsonl + jsonl:y.jsonl"),
+        ("jsonl:x.jsonl or a/b", "jsonl:x.jsonl or a/b"),
+        ("see /a/b", "see /a/b"),
+    ],
+)
+def test_own_data_go_by_the_name_of_their_file(text, shown):
+    assert formatting.without_folders(text) == shown
+    figure = style.PaperFigure()
+    figure.subplots().set_title(text)
+    formatting.pictures(figure)
+    assert figure.axes[0].get_title() == shown

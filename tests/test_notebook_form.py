@@ -261,7 +261,7 @@ PROFILES = {path.stem: path for path in sorted((ROOT / "profiles").glob("*.yaml"
 
 def test_profiles_have_the_same_names():
     names = {name: list(yaml.safe_load(path.read_text())) for name, path in PROFILES.items()}
-    assert set(names) == {"smoke", "bundled", "open", "paper"}
+    assert set(names) == {"smoke", "bundled", "open", "mine", "paper"}
     assert all(given == names["smoke"] for given in names.values()), names
 
 

@@ -122,6 +122,18 @@ def test_smoke_is_made_and_not_published(project):
     assert not (project / "results").exists()
 
 
+def test_own_data_in_a_profile_are_not_published_and_count_by_content(project, make_notebook):
+    parameters = 'profile: str = "smoke"  # its name\nrpr_like: str = "none"  # data'
+    make_notebook(project / "notebooks" / "02_seed.ipynb", "rpr_like", parameters=parameters)
+    (project / "own.jsonl").write_text("1")
+    status, text = reproduce(project, "--set", "rpr_like=jsonl:own.jsonl")
+    assert status == 0 and "Nothing was published." in text and not (project / "results").exists(), text
+    first = times(project)
+    (project / "own.jsonl").write_text("2")
+    status, text = reproduce(project, "--set", "rpr_like=jsonl:own.jsonl")
+    assert status == 0 and "02_seed" in rerun(first, times(project)), text
+
+
 def test_a_second_run_of_a_profile_is_kept_out(project):
     with (
         pipeline._lock("open", project),

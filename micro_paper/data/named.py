@@ -22,7 +22,8 @@ WORLD_PARAMETERS = (
     "safety_world",
 )
 
-SEVERAL = ("transfer_from", "bench", "bench_train")  # of these, the ones that may name several, separated by blanks
+DATA_PARAMETERS = (*WORLD_PARAMETERS, "train_on", "rated")  # every parameter that may hold jsonl:PATH
+SEVERAL = ("transfer_from", "bench", "bench_train", "rated")  # the ones that may name several, separated by blanks
 
 
 def split_names(text: str) -> list[str]:
@@ -49,3 +50,26 @@ def named_worlds(values: Mapping[str, Any]) -> list[str]:
         if (value := values.get(key)) is not None:
             found |= dict.fromkeys(split_names(str(value)) if key in SEVERAL else [str(value)])
     return [name for name in found if name != "none"]
+
+
+def likes_of(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Return {"helpsteer": data set, "rpr": data set} of a notebook's parameters, without one that is "none".
+
+    Raises:
+        InputError: both are.
+    """
+    found = {like: str(parameters[f"{like}_like"]) for like in ("helpsteer", "rpr")}
+    if not (found := {like: name for like, name in found.items() if name != "none"}):
+        raise InputError("helpsteer_like and rpr_like are both none: name a data set for one of them")
+    return found
+
+
+def own_files(values: Mapping[str, Any]) -> list[str]:
+    """Return the paths of own data that parameters name, sorted."""
+    found: set[str] = set()
+    for key in DATA_PARAMETERS:
+        value = str(values.get(key))
+        if "jsonl:" in value:
+            names = split_names(value) if key in SEVERAL else [value]
+            found |= {name.removeprefix("jsonl:") for name in names if name.startswith("jsonl:")}
+    return sorted(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from micro_paper import data
+from micro_paper.data.named import likes_of
 from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import World, load_folds
 from micro_paper.features.extract import FeatureStore, extract
@@ -65,7 +66,7 @@ def deeper_names(parameters: Mapping[str, Any]) -> list[str]:
     """Return the data sets of tables 12 and 11, with text, each once; [] where there is no deeper backbone."""
     if parameters.get("deeper_backbone", "none") == "none":
         return []
-    wanted = [with_text(str(parameters[key]), str(parameters["text_world"])) for key in ("helpsteer_like", "rpr_like")]
+    wanted = [with_text(name, str(parameters["text_world"])) for name in likes_of(parameters).values()]
     return list(dict.fromkeys(wanted))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from micro_paper.training import resolve_device
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["FeatureStore", "encode_new", "extract", "pool_store"]
+__all__ = ["FeatureStore", "Planned", "encode_new", "extract", "plan_store", "pool_store", "seconds_to_encode"]
 
 
 def extract(
@@ -68,6 +69,49 @@ def extract(
     """
     if (shard is None) != (of is None) or (of is not None and not 0 <= shard < of):
         raise InputError(f"shard must be 0 to of - 1, got shard={shard} of={of}")
+    planned = plan_store(datasets, settings, root, backbone=backbone, device=device)
+    store = planned.store
+    if planned.backbone is None:
+        return store
+    store.folder.mkdir(parents=True, exist_ok=True)
+    files.write_index(store.folder, store.index, store.address)
+    mine = [s for s in range(store.index.shards) if of is None or s % of == shard]
+    _encode_shards(planned, mine, settings, progress)
+    if of is not None or store.missing:
+        return replace(store, manifest={})
+    files.write_manifest(store.folder, store.manifest)
+    return store
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A store before its texts are encoded.
+
+    Attributes:
+        store: with what its manifest will say; on disk where it is complete.
+        groups, cuts: the work of its shards, as in `Plan`; empty where it is complete.
+        backbone: loaded; None where the store is complete.
+    """
+
+    store: FeatureStore
+    groups: Sequence[Group] = ()
+    cuts: Sequence[int] = ()
+    backbone: Backbone | None = None
+
+    def missing(self) -> list[Group]:
+        """Return the groups that are still to be encoded."""
+        return [g for s in self.store.missing for g in self.groups[self.cuts[s] : self.cuts[s + 1]]]
+
+
+def plan_store(
+    datasets: Sequence[Dataset],
+    settings: FeatureSettings,
+    root: str | Path,
+    *,
+    backbone: Backbone | None = None,
+    device: str = "auto",
+) -> Planned:
+    """Return what `extract` would encode, and how; arguments and errors as there. Nothing is written."""
     _check_backbone(backbone, settings)
     dtype = backbone.dtype if backbone else resolve_dtype(settings.dtype, resolve_device(device))
     items = collect(datasets, settings.heads_see)
@@ -75,7 +119,7 @@ def extract(
     address = sha256(json.dumps(identity, sort_keys=True).encode())
     folder = Path(root) / address
     if store := files.open_store(folder, address, identity["settings"]):
-        return store
+        return Planned(store)
     backbone = backbone or Backbone.load(settings.backbone, settings.layers, settings.dtype, device)
 
     def name(item: Item) -> str:
@@ -87,14 +131,7 @@ def extract(
         return named(item)
 
     plan = make_plan(list(items.values()), settings, backbone, name)
-    folder.mkdir(parents=True, exist_ok=True)
     index = Index(list(items), plan.rows, plan.offsets)
-    files.write_index(folder, index, address)
-    mine = [s for s in range(index.shards) if of is None or s % of == shard]
-    _encode_shards(plan, mine, folder, address, settings, backbone, progress)
-    store = FeatureStore(folder, address, index, {})
-    if of is not None or store.missing:
-        return store
     names = {RESPONSE: "responses", PROMPT: "prompts", CONTEXT: "contexts", CRITERION: "criteria"}
     counts = {name: sum(i.kind == kind for i in items.values()) for kind, name in names.items()}
     manifest = {
@@ -113,8 +150,26 @@ def extract(
     }
     if backbone.chat.max_tokens < settings.max_tokens:
         manifest["max_tokens"] = backbone.chat.max_tokens
-    files.write_manifest(folder, manifest)
-    return FeatureStore(folder, address, index, manifest)
+    return Planned(FeatureStore(folder, address, index, manifest), plan.groups, plan.cuts, backbone)
+
+
+def seconds_to_encode(planned: Planned, settings: FeatureSettings, probe: int = 1500) -> float:
+    """Return how long this machine would take, by the time that it takes for some `probe` tokens of the work."""
+    left = planned.missing()
+    if not left:
+        return 0.0
+    some, tokens = [], 0
+    for group in left[:: max(1, len(left) // 16)]:
+        some.append(group)
+        tokens += group.tokens
+        if tokens >= probe:
+            break
+    for _ in planned.backbone.encode(some[:1], settings.token_budget):  # the first pass sets things up
+        pass
+    began = time.perf_counter()
+    for _ in planned.backbone.encode(some, settings.token_budget):
+        pass
+    return (time.perf_counter() - began) * sum(g.tokens for g in left) / tokens
 
 
 def pool_store(
@@ -235,25 +290,18 @@ def _encode(groups: Sequence[Group], start: int, stop: int, settings: FeatureSet
     return table
 
 
-def _encode_shards(
-    plan: Plan,
-    mine: Sequence[int],
-    folder: Path,
-    address: str,
-    settings: FeatureSettings,
-    backbone: Backbone,
-    progress: bool,
-) -> None:
+def _encode_shards(planned: Planned, mine: Sequence[int], settings: FeatureSettings, progress: bool) -> None:
     from tqdm import tqdm
 
-    total = sum(int(plan.offsets[s + 1] - plan.offsets[s]) for s in mine)
+    store, backbone = planned.store, planned.backbone
+    offsets, cuts = store.index.offsets, planned.cuts
+    total = sum(int(offsets[s + 1] - offsets[s]) for s in mine)
     with tqdm(total=total, unit="text", disable=not (progress and sys.stderr.isatty())) as bar:
         for s in mine:
-            start, stop = int(plan.offsets[s]), int(plan.offsets[s + 1])
-            if files.shard_path(folder, s).is_file():
-                files.read_shard(folder, s, address)  # refuse a damaged one here, not after hours
+            start, stop = int(offsets[s]), int(offsets[s + 1])
+            if files.shard_path(store.folder, s).is_file():
+                files.read_shard(store.folder, s, store.address)  # refuse a damaged one here, not after hours
             else:
-                groups = plan.groups[plan.cuts[s] : plan.cuts[s + 1]]
-                table = _encode(groups, start, stop, settings, backbone)
-                files.write_shard(folder, s, table, address, backbone.dtype)
+                table = _encode(planned.groups[cuts[s] : cuts[s + 1]], start, stop, settings, backbone)
+                files.write_shard(store.folder, s, table, store.address, backbone.dtype)
             bar.update(stop - start)

@@ -108,8 +108,12 @@ class FeatureStore:
 
     def alike(self, dataset: Any) -> int:
         """Return how many pairs of a data set have two responses of the same tokens, by nature or because of a cut."""
+        return int(self.same_tokens(dataset).sum())
+
+    def same_tokens(self, dataset: Any) -> np.ndarray:
+        """Return which pairs of a data set have two responses of the same tokens, (n,) bool."""
         keys = self._keys(dataset)
-        return int((self._places([k.chosen for k in keys]) == self._places([k.rejected for k in keys])).sum())
+        return self._places([k.chosen for k in keys]) == self._places([k.rejected for k in keys])
 
     def _keys(self, dataset: Any) -> list[RowKeys]:
         settings = self.manifest.get("settings", {})

@@ -24,6 +24,8 @@ TINY = ("chance",)  # columns whose numbers may be as small as they say
 PLAIN = (str, bool, int, float, np.bool_, np.integer, np.floating, PurePath, pd.Timestamp)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # some of them end a line
 
+_FOLDERS = re.compile(r"jsonl:/(?:(?!jsonl:)[^\n])*/")
+
 Keys = str | Sequence[str]
 Formats = Mapping[str, str | Callable[[Any], str]]
 TEX = {
@@ -177,10 +179,18 @@ def latex(shown: pd.DataFrame, caption: str, label: str) -> str:
     )  # fmt: skip
 
 
-def pictures(figure: Figure) -> dict[str, bytes]:
-    """Return the figure as {"png": ..., "pdf": ...} without dates or versions in it."""
-    import matplotlib
+def without_folders(text: str) -> str:
+    """Return a text in which own data, `jsonl:/folder/file.jsonl`, go by the name of their file."""
+    return _FOLDERS.sub("jsonl:", text)
 
+
+def pictures(figure: Figure) -> dict[str, bytes]:
+    """Return the figure as {"png": ..., "pdf": ...} without dates, versions or folders of own data in it."""
+    import matplotlib
+    from matplotlib.text import Text
+
+    for text in figure.findobj(lambda part: isinstance(part, Text) and "jsonl:" in part.get_text()):
+        text.set_text(without_folders(text.get_text()))
     nothing = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
     content = {}
     with matplotlib.rc_context({"pdf.fonttype": 42, "pdf.compression": 6, "savefig.bbox": None}):

@@ -132,7 +132,7 @@ class Artifacts:
         shown = formatting.display_frame(frame, formats, pivot, display)
         text = f"{caption}\n\n{formatting.markdown(shown)}"
         self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
-        self._write(f"results/{name}.md", text.encode(), caption, {})
+        self._write(f"results/{name}.md", formatting.without_folders(text).encode(), caption, {})
         return Shown(title(name), caption, shown)
 
     def frame(self, frame: pd.DataFrame, name: str, caption: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from micro_paper.data.named import SEVERAL, WORLD_PARAMETERS, split_names
+from micro_paper.data.named import DATA_PARAMETERS, SEVERAL, split_names
 from micro_paper.errors import InputError, MissingError, shown, suggest
 from micro_paper.method_files import check_methods
 from micro_paper.paths import absolute, project_root
@@ -36,7 +36,6 @@ Value = str | int | float | bool | None
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 _FORM = "write `name: type = literal  # help` with type str, int, float, bool, Literal[...] or one of them | None"
 _CHECKED = "_parameters_checked"
-_DATA = (*WORLD_PARAMETERS, "train_on")  # may hold jsonl:PATH
 _BACKBONES = ("backbone", "deeper_backbone")  # may be folders
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _NUMBER = re.compile(r"[+-]?((0|[1-9]\d{0,99})(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?\.inf|\.nan", re.IGNORECASE)
@@ -113,7 +112,7 @@ def _placed(name: str, value: str) -> str:
         return check_methods(value)
     if name in _BACKBONES and value not in ("none", "smollm2"):
         return str(absolute(value)) if value.startswith(("~", ".", "/")) or os.path.isdir(value) else value
-    if name not in _DATA or "jsonl:" not in value:
+    if name not in DATA_PARAMETERS or "jsonl:" not in value:
         return value
     names = split_names(value) if name in SEVERAL else [value]
     placed = [f"jsonl:{absolute(n.removeprefix('jsonl:'))}" if n.startswith("jsonl:") else n for n in names]

@@ -2,7 +2,8 @@
 
 A notebook is run again when its code, a parameter that it declares, a library module that it imports
 (directly or not), the file of a method of one's own or the lock of the environment changes. All of that is compared by
-content: saving a notebook, executing it in place or checking it out again changes no content.
+content: saving a notebook, executing it in place or checking it out again changes no content. So does own data: its
+files count by what is in them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +19,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from micro_paper.data.named import WORLD_PARAMETERS, named_worlds
+from micro_paper.data.named import WORLD_PARAMETERS, named_worlds, own_files
 from micro_paper.errors import InputError, shown
 from micro_paper.features.settings import DEEPER_PARAMETERS, FEATURE_PARAMETERS
-from micro_paper.files import lock, sha256, sweep, write_atomic
+from micro_paper.files import file_sha256, lock, sha256, sweep, write_atomic
 from micro_paper.method_files import content_hashes
 from micro_paper.paths import absolute_environment, build_dir, project_root, stores_dir
 from micro_paper.workflow.notebooks import read_notebook
@@ -28,6 +30,7 @@ from micro_paper.workflow.parameters import Value, check_names, read_parameters,
 from micro_paper.workflow.provenance import PACKAGE, code_closure, content_hash
 from micro_paper.workflow.run import resolve
 
+OWN = "mine"  # the profile of one's own data
 _AGAIN = "_again"  # in a file of parameters: when it was found that the notebook was made with others
 
 
@@ -92,11 +95,22 @@ def check_settings(
 
 
 def feature_fingerprint(values: Mapping[str, Value], root: Path | None = None) -> str:
-    """Return a hash that changes whenever features would: settings, data sets, code."""
+    """Return a hash that changes whenever features would: settings, data sets, own data's content, code."""
     root = root or project_root()
     code = content_hash(code_closure([f"import {PACKAGE}.features", f"import {PACKAGE}.data"], root), root)
     settings = {name: values.get(name) for name in (*FEATURE_PARAMETERS, *DEEPER_PARAMETERS, *WORLD_PARAMETERS)}
-    return sha256(json.dumps({"settings": settings, "code": code}, sort_keys=True).encode())
+    return sha256(json.dumps({"settings": settings, "code": code, **data_hashes(values)}, sort_keys=True).encode())
+
+
+def data_hashes(values: Mapping[str, Value]) -> dict[str, str]:
+    """Return the content hash of each file of own data that parameters name, and of the sentences beside it."""
+    beside = [p for file in map(Path, own_files(values)) for p in (file, file.with_name("criteria.json"))]
+    return {f"data_{n}": file_sha256(path) for n, path in enumerate(beside) if path.is_file()}
+
+
+def published(profile: str, values: Mapping[str, Value]) -> bool:
+    """Return whether a run of the profile ends in `results/`: not smoke, and nothing of own data or methods."""
+    return profile not in ("smoke", OWN) and not own_files(values) and not values.get("methods")
 
 
 def method_hashes(values: Mapping[str, Value]) -> dict[str, str]:
@@ -172,6 +186,8 @@ def publish(profile: str, root: Path | None = None) -> list[str]:
     """
     root = root or project_root()
     read_profile(profile, root)
+    if profile == OWN:
+        raise InputError(f"results of own data stay in {build_dir(root) / OWN}: {OWN} is never published")
     from micro_paper.workflow import publishing
 
     with _lock(profile, root, wait=True):
@@ -188,12 +204,17 @@ def reproduce(
     settings: Iterable[str] = (),
     root: Path | None = None,
     options: Sequence[str] = (),
+    note: str | None = None,
 ) -> int:
     """Run Snakemake for a profile; with None, for what `default_profiles` says.
 
     Settings are checked before Snakemake starts, in which paths are those of the working directory. A run with own
-    methods is not published: `results/` keeps what the profile alone makes. A lock keeps a
-    second run of the same profile out and vanishes with its process, so that the same command takes up a killed run.
+    data or methods is not published: `results/` keeps what the profile alone makes. A lock keeps a second run of the
+    same profile out and vanishes with its process, so that the same command takes up a killed run.
+
+    Args:
+        options: for Snakemake.
+        note: of what the build folder is made; a folder that notes something else is emptied first.
 
     Returns:
         Snakemake's exit status.
@@ -206,12 +227,14 @@ def reproduce(
     encoded, own = {}, {}
     for name in profiles:
         stated, values = read_profile(name, root).items(), profile_values(name, overrides, root)
-        own[name] = values.get("methods")
+        own[name] = own_files(values) or values.get("methods")
         # a path is absolute in the values; an override of another type goes as it was typed
         texts = [i for i in values.items() if isinstance(i[1], str) and i not in stated]
         encoded[name] = encode([*overrides, *texts])
     for name in profiles:
         with _lock(name, root) as inside:
+            if note is not None:
+                _begin_anew(build_dir(root) / name, note)
             command = [sys.executable, "-m", "snakemake", "--cores", str(jobs)]
             command += ["--rerun-incomplete", "--nolock", "--quiet", "host", "reason", *options]
             command += ["--config", f"profile={name}", f"encoded={encoded[name]}"]
@@ -220,7 +243,7 @@ def reproduce(
         if status:
             return status
         if own[name]:
-            print(f"Tables and figures with your methods: {build_dir(root) / name}. Nothing was published.", flush=True)
+            print(f"Made with what is yours: {build_dir(root) / name}. Nothing was published.", flush=True)
     return 0
 
 
@@ -249,6 +272,17 @@ def prepare(profile: str, wanted: Mapping[str, Mapping[str, Value]], root: Path)
     if marker.is_file() and marker.read_text().strip() != _published_hash(profile, root):
         marker.unlink()
     return files
+
+
+def _begin_anew(build: Path, note: str) -> None:
+    """Empty a build folder, but for its lock, unless it notes that it is made of the same."""
+    path = build / "made_of.json"
+    if path.is_file() and path.read_text(encoding="utf-8") == note:
+        return
+    for old in build.iterdir():
+        if old.name != ".lock":
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    write_atomic(path, note.encode())
 
 
 def _made_with(notebook: Path) -> dict[str, Value] | None:
