@@ -25,6 +25,7 @@ from micro_paper.report import plots, plots_bench, plots_sweeps
 from micro_paper.workflow import pipeline, publishing
 from micro_paper.workflow.artifacts import Artifacts
 from micro_paper.workflow.parameters import Parameter, check_value
+from micro_paper.workflow.run import run
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = (ROOT / "docs" / "DATA.md").read_text().split("## Your own method")[1].split("\n## ")[0]
@@ -371,6 +372,27 @@ def test_an_edit_makes_its_notebooks_again_and_nothing_is_published(checkout, ma
     assert (checkout / "results" / "open" / "table_04_scale.csv").is_file() and publishing.verify(
         "open", checkout
     ) == []
+
+
+def test_notebook_05_shows_an_own_row_in_every_table(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
+    quick = {"synthetic_prompts": 300, "n_seeds": 1, "n_folds": 1, "epochs": 1, "stage2_epochs": 1, "heads_rpr": 5}
+    quick |= {"budget": 15, "few_shot": 2, "resamples": 1, "n_bootstrap": 100}
+    methods = f"'{folder}/mine.py:Mine'"
+    done = run("05", overrides=[*((name, str(value)) for name, value in quick.items()), ("methods", methods)])
+    results = tmp_path / "build" / "smoke" / "results"
+    for table in (
+        "02_accuracy_helpsteer",
+        "03_accuracy_rpr",
+        "02c_beside_paper",
+        "02d_differences",
+        "03d_hyre_protocol",
+    ):
+        assert "mine" in set(pd.read_csv(results / f"table_{table}.csv").method), table
+    assert (tmp_path / "build" / "smoke" / "figures" / "figure_02c_differences.png").is_file()
+    line = json.loads((tmp_path / "build" / "smoke" / "manifest" / "05_stage2.jsonl").read_text())
+    assert sha256((folder / "mine.py").read_bytes()) in line["hashes"]["inputs"].values()
+    assert ">mine<" in done.read_text()
 
 
 def test_many_own_rows_may_store_large_predictions(checkout, make_notebook, monkeypatch):
