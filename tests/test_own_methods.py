@@ -282,6 +282,11 @@ def test_sweeps_run_own_rows_at_every_budget(worlds, own, monkeypatch):
     assert set(found.tables["redundancy"].method) == {"two_heads"}
     nine = budget_curves.table_9(accuracy, QUICK.heads, {}, (10, 12), own=own.rows)
     assert nine[nine.method.isin(own.rows)]["mean"].notna().all() and (nine.method == "mine").sum() == 6
+    theirs = dict(zip(nine.attribute[:3], budget_curves.TABLE_9, strict=True))
+    named = accuracy.assign(attribute=accuracy.attribute.replace(theirs))
+    named = pd.concat([named, named[named.method == "two_heads"].assign(method="micro")])
+    printed = budget_curves.table_9(named, QUICK.heads, {}, (50,), own=own.rows).set_index("method").paper
+    assert printed["micro"].notna().all() and printed[list(own.rows)].isna().all()
     curve = budget_curves.curve_summary(accuracy[accuracy.attribute == "average"])
     assert [text.get_text() for text in plots.budget_curve(curve).axes[0].texts] == ["mine", "two_heads"]
     by_heads = budget_curves.curve_summary(best, ("dataset", "method", "heads", "selection", "attribute"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -88,7 +88,7 @@ def table_9_attributes(attributes: Sequence[str]) -> tuple[dict[str, str], bool]
 
 
 def table_9(
-    accuracy: pd.DataFrame, heads: int, left_out: Mapping[int, int], budgets: Sequence[int], own: Iterable[str] = ()
+    accuracy: pd.DataFrame, heads: int, left_out: Mapping[int, int], budgets: Sequence[int], own: Collection[str] = ()
 ) -> pd.DataFrame:
     """Return table 9: three attributes at several budgets beside the single reward.
 
@@ -116,7 +116,8 @@ def table_9(
                 key = (method, 1 if method == "single" else heads, budget, ours)
                 found = cells.loc[key] if key in cells.index else {"mean": math.nan, "std": math.nan, "n_runs": 0}
                 row = "Single Reward" if method == "single" else f"MiCRo (B={budget})"
-                paper = printed.loc[(row, theirs)] if by_name and (row, theirs) in printed.index else {}
+                known = by_name and method not in own and (row, theirs) in printed.index
+                paper = printed.loc[(row, theirs)] if known else {}
                 notes = [] if by_name else [f"stands in for {theirs.lower()}"]
                 if budget in left_out:
                     notes.append(f"an attribute has only {left_out[budget]} training pairs")
