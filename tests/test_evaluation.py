@@ -175,7 +175,7 @@ def test_an_evaluation_says_who_judged_where_all_folds_name_users(worlds, result
     judged = evaluation.evaluate(named, ["length"], QUICK, seeds=[0], budget=None)
     assert judged.pairs["user_id"].tolist() == [u for world in named for u in world.test.user_id]
     for known, method in ((judged, "length"), (result, "single")):  # stored by pair_id, which tells the person
-        stored = evaluation.predictions(known, [method], "smoke")
+        stored = evaluation.predictions([known], [method], "smoke")
         assert list(meanings("predictions", stored.columns)) == list(stored.columns)
     mixed = evaluation.evaluate([named[0], worlds[1]], ["length"], QUICK, seeds=[0], budget=None)
     assert "user_id" not in mixed.pairs and "user_id" not in result.pairs

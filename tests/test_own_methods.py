@@ -240,7 +240,7 @@ def test_own_rows_stand_in_scores_differences_the_papers_table_and_the_figure(ta
     beside = beside_paper(scores, gaps, 2).set_index("method")
     figure = plots.comparison_forest(gaps[gaps.attribute == "average"])
     drawn = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    stored = evaluation.predictions(found, ["micro"], "smoke")
+    stored = evaluation.predictions([found], ["micro"], "smoke")
     for name in own.rows:
         assert name in set(scores.method) & set(gaps.method) & set(accuracy_display(scores).method) & set(drawn)
         assert beside.verdict[name] and np.isnan(beside.paper[name]) and beside.supervision[name]

@@ -26,7 +26,8 @@ drms_random: DRMs, random heads | single_tuned: single, tuned | static_learned_t
 shared_base_tuned: shared base, tuned | armo_tuned: ARMO, tuned | criterion_fewshot_tuned: criterion, few-shot, tuned
 lore: LoRe | pal: PAL | vpl: VPL | bag_of_words: bag of words, oracle | hyre: HyRe | drms: DRMs | armo: ARMO
 length: length | random_heads: random heads | pca_heads: PCA heads | shuffled_router: shuffled router
-criterion_fewshot: criterion, few-shot | oracle_attribute: oracle attribute
+criterion_fewshot: criterion, few-shot | oracle_attribute: oracle attribute | single_exact: single, converged
+oracle_attribute_exact: oracle attribute, converged | criterion_fewshot_exact: criterion, few-shot, converged
 """
 
 

@@ -227,7 +227,8 @@ def test_what_dead_processes_left_is_cleared_and_a_living_one_keeps_its_draft(tm
 def test_refresh_brings_a_notebook_into_its_committed_form(notebook):
     content = read_notebook(notebook)
     content["metadata"]["papermill"] = {"duration": 1}
-    notebook.write_text(json.dumps(content))
+    text = json.dumps(content).replace("workflow.parameters import check_parameters", "notebook import start")
+    notebook.write_text(text.replace("check_parameters(globals())", "start(globals()).parameters"))
     refresh(notebook)
     assert problems(read_notebook(notebook)) == []
     assert shown(notebook).startswith("smoke 0 0.5 None\nnotebooks\n")
