@@ -34,7 +34,8 @@ class Router(nn.Module):
         sizes = [dimension, hidden, count] if hidden else [dimension, count]
         layers: list[nn.Module] = []
         for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=dtype)  # leaves the global seed alone
+            with torch.random.fork_rng(devices=[]):  # leaves the global seed alone
+                linear = nn.Linear(fan_in, fan_out, dtype=dtype)
             with torch.no_grad():
                 for parameter in (linear.weight, linear.bias):
                     draw = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,11 @@ class Job:
         return self.per_epoch * self.schedule.epochs
 
     @property
+    def rates(self) -> tuple[float, float]:
+        """Step size and weight decay."""
+        return self.schedule.learning_rate, self.schedule.weight_decay
+
+    @property
     def hedge(self) -> bool:
         """Whether the router follows the targets of Eq. 5."""
         return self.stage2 is not None and self.stage2.objective == "hedge"
@@ -77,15 +83,25 @@ class Job:
         """Return what is trained."""
         return nn.ModuleList([self.weights] if self.heads is None else [self.heads, self.weights])
 
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Return the parameters by kind: "heads"; "theta", or "w0", "b0", .. of each layer."""
-        found = {} if self.heads is None else {"heads": self.heads.weight}
+    def places(self) -> dict[str, tuple[nn.Module, str]]:
+        """Return where each parameter is, by kind: "heads"; "theta", or "w0", "b0", .. of each layer."""
+        found: dict[str, tuple[nn.Module, str]] = {} if self.heads is None else {"heads": (self.heads, "weight")}
         if isinstance(self.weights, StaticWeights):
-            return found | {"theta": self.weights.theta}
+            return found | {"theta": (self.weights, "theta")}
         linear = [layer for layer in self.weights.layers if isinstance(layer, nn.Linear)]
         for i, layer in enumerate(linear):
-            found |= {f"w{i}": layer.weight, f"b{i}": layer.bias}
+            found |= {f"w{i}": (layer, "weight"), f"b{i}": (layer, "bias")}
         return found
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by kind."""
+        return {name: module.get_parameter(own) for name, (module, own) in self.places().items()}
+
+    def put(self, values: Mapping[str, Tensor]) -> None:
+        """Let the parameters be these tensors, by kind."""
+        for name, (module, own) in self.places().items():
+            trained = module.get_parameter(own).requires_grad
+            module.register_parameter(own, nn.Parameter(values[name], requires_grad=trained))
 
     def kind(self) -> Hashable:
         """Return what trainings must have in common to be stacked; numbers of heads and of pairs may differ."""
@@ -112,13 +128,71 @@ def train_together(jobs: Sequence[Job]) -> list[History]:
             kinds[job.kind()].append(i)
     with torch.no_grad():
         for members in kinds.values():
-            # Trainings of a length beside each other, and those that read one table.
-            members.sort(key=lambda i: (-jobs[i].steps, -len(jobs[i]), id(jobs[i].read[0]), i))
+            # Beside each other: trainings of one length, of one step size, and those that read one table.
+            tables = {id(jobs[i].read[0]): n for n, i in reversed(list(enumerate(members)))}
+            members.sort(key=lambda i: (-jobs[i].steps, -len(jobs[i]), *jobs[i].rates, tables[id(jobs[i].read[0])], i))
             for chunk in _chunks(members, jobs):
                 stack = Stack([jobs[i] for i in chunk])
                 for i, history in zip(chunk, stack.train(), strict=True):
                     histories[i] = history
     return histories
+
+
+T = TypeVar("T")
+# What a computation with trainings in it is: it yields jobs, is sent what their trainings saw, and returns a result.
+Training = Generator[list[Job], list[History], T]
+
+
+def gather(parts: Iterable[Training[T]]) -> Training[list[T]]:
+    """Advance computations side by side: the jobs that each waits for are trained together; return their results."""
+    parts, results = list(parts), {}
+    sent: dict[int, list[History] | None] = dict.fromkeys(range(len(parts)))
+    try:
+        while sent:
+            waiting = {}
+            for i, histories in sent.items():
+                try:
+                    waiting[i] = parts[i].send(histories)
+                except StopIteration as end:
+                    results[i] = end.value
+            seen = iter((yield [job for jobs in waiting.values() for job in jobs]) if waiting else ())
+            sent = {i: [next(seen) for _ in jobs] for i, jobs in waiting.items()}
+    finally:
+        for part in parts:
+            part.close()
+    return [results[i] for i in range(len(parts))]
+
+
+def finish(training: Training[T]) -> T:
+    """Return the result of a computation; each time it waits, all its jobs are trained together."""
+    histories = None
+    try:
+        while True:
+            histories = train_together(training.send(histories))
+    except StopIteration as end:
+        return end.value
+    finally:
+        training.close()
+
+
+class Once:
+    """Results by key, each worked out once however many computations side by side ask for it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, Any] = {}
+        self._made: set[Hashable] = set()
+
+    def get(self, key: Hashable, make: Callable[[], Training[T]]) -> Training[T]:
+        """Return the result of `make` of the first who asked."""
+        while key in self._made:
+            yield []
+        if key not in self._kept:
+            self._made.add(key)
+            try:
+                self._kept[key] = yield from make()
+            finally:
+                self._made.remove(key)
+        return self._kept[key]
 
 
 def _chunks(members: Sequence[int], jobs: Sequence[Job]) -> Iterator[Sequence[int]]:
@@ -147,7 +221,7 @@ class Stack:
         device = first.read[1].device
         self.of: dict[str, Tensor] = {"read": _padded([job.read[1] for job in jobs], (n + 1,))}
         for name in parameters[0]:
-            values = [p[name].data for p in parameters]
+            values = [p[name].detach() for p in parameters]
             shape = tuple(max(v.shape[i] for v in values) for i in range(values[0].ndim))
             self.of[name] = _padded(values, shape)
             if name in self.names:
@@ -199,8 +273,8 @@ class Stack:
     def _lay(self) -> None:
         """Let each training's modules be views of the stacked parameters."""
         for r, job in enumerate(self.jobs):
-            for name, p in job.parameters().items():
-                p.data = self.of[name][r][tuple(slice(size) for size in p.shape)]
+            shapes = {name: p.shape for name, p in job.parameters().items()}
+            job.put({name: self.of[name][r][tuple(map(slice, shape))] for name, shape in shapes.items()})
         self.per_epoch = [job.per_epoch for job in self.jobs]
         self.schedules = [(job.schedule, job.steps) for job in self.jobs]
         self.index = torch.arange(len(self.jobs), device=self.of["rows"].device)[:, None]
@@ -228,15 +302,14 @@ class Stack:
         over = []
         for r in ending:
             job, watch, total = self.jobs[r], self.watches[r], 0.0
-            epoch, losses = len(watch.history.train), self.of["loss"][r, : self.per_epoch[r]].double().tolist()
+            epoch, losses = len(watch.history.train), self.of["loss"][r, : self.per_epoch[r]].double().cpu().tolist()
             batches = self.of["rows"][r].view(-1)[: len(job)].split(job.schedule.batch_size)
             for i, (value, rows) in enumerate(zip(losses, batches, strict=True)):
                 check_loss(value, epoch, i, rows, len(job), job.schedule)
                 total += value * len(rows)
             if not watch.goes_on(total / len(job)) or epoch + 1 == job.schedule.epochs:
                 watch.end()
-                for p in job.parameters().values():
-                    p.data = p.data.clone()
+                job.put({name: p.detach().clone() for name, p in job.parameters().items()})
                 over.append(r)
         if over:
             kept = [r for r in range(len(self.jobs)) if r not in over]
@@ -345,5 +418,5 @@ def _padded(values: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
     """Return the tensors stacked, (R, *shape), with zeros behind the smaller ones."""
     out = values[0].new_zeros(len(values), *shape)
     for r, value in enumerate(values):
-        out[r][tuple(slice(size) for size in value.shape)] = value
+        out[r][tuple(map(slice, value.shape))] = value
     return out

@@ -16,9 +16,11 @@ from micro_paper.errors import InputError
 from micro_paper.methods.scaling import Scaler
 from micro_paper.methods.settings import TAU_GRID, Settings
 from micro_paper.methods.temperature import scale
-from micro_paper.mixture import Heads, mixture_nll, stage1_loss
+from micro_paper.methods.together import Together
+from micro_paper.mixture import Heads, mixture_nll
 from micro_paper.pairs import Pairs
 from micro_paper.router import Router, Stage2, adapt_router, hedge_targets
+from micro_paper.stacked import Job, Training
 from micro_paper.training import History, train
 
 
@@ -64,7 +66,7 @@ def unit_margins(margins: Tensor) -> Tensor:
     return margins.square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
 
 
-class MixtureMethod:
+class MixtureMethod(Together):
     """A method with K linear heads and mixture weights; subclasses say how both are learnt.
 
     Attributes:
@@ -87,7 +89,7 @@ class MixtureMethod:
         self.weights: nn.Module
         self.scalers: dict[str, Scaler] = {}
 
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+    def fitting(self, train_pairs: Pairs, validation: Pairs) -> Training[None]:
         """Learn heads and weights from binary labels (Eq. 4).
 
         Args:
@@ -97,21 +99,31 @@ class MixtureMethod:
         pairs, held_out = self._prepared(train_pairs, validation)
         self.heads = self._make_heads(pairs)
         self.weights = self._make_weights(pairs)
-        model = nn.ModuleList([self.heads, self.weights]).to(self.settings.torch_device)
-        alpha = self.settings.alpha
-
-        read, where = self._stage1_input(pairs)
-
-        def loss(rows: Tensor) -> Tensor:
-            difference = pairs.responses[pairs.chosen[rows]] - pairs.responses[pairs.rejected[rows]]
-            return stage1_loss(self.heads(difference), self.weights(read[where[rows]]), alpha)
+        learned = self.heads.weight.requires_grad
 
         def validate() -> float:
             return mixture_nll(self._margins(held_out), self._read(self.weights, held_out, stage1=True)).item()
 
-        self._train(model, loss, len(pairs), validate if len(validation) else None)
+        with torch.no_grad():
+            job = Job(
+                self.weights,
+                self._stage1_input(pairs),
+                self.settings.stage1_schedule(),
+                self.generator("order"),
+                heads=self.heads if learned else None,
+                pairs=(pairs.responses, pairs.chosen, pairs.rejected) if learned else None,
+                margins=None if learned else self._margins(pairs),
+                alpha=self.settings.alpha,
+                validate=validate if len(validation) and self.settings.early_stopping else None,
+                patience=self.settings.patience,
+            )
+        (self.history,) = yield [job]
         if self.settings.head_scale == "unit":
             self.scale_heads(pairs)
+        self._end_stage1(validation)
+
+    def _end_stage1(self, validation: Pairs) -> Self:
+        """Keep what the method needs of stage 1 later."""
         return self
 
     def scale_heads(self, scaled: Pairs) -> None:
@@ -148,9 +160,9 @@ class MixtureMethod:
             on_epoch=on_epoch,
         )
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Do nothing: weights that do not read the context cannot adapt to it."""
-        return self
+        yield from ()
 
     def stage1_key(self) -> Hashable | None:
         """Return what `fit` depends on beside data and seed; methods of equal keys may share it, None nobody."""
@@ -264,11 +276,6 @@ class TwoStage(MixtureMethod):
         self._stage1_scalers: dict[str, Scaler] = {}
         self._validation: Pairs | None = None
 
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
-        """Run stage 1; see `MixtureMethod.fit`. The validation pairs also choose tau later, where tau is 0."""
-        super().fit(train_pairs, validation)
-        return self._end_stage1(validation)
-
     def _end_stage1(self, validation: Pairs) -> Self:
         """Keep what stage 2 starts from."""
         self._validation, self.stage2 = validation, None
@@ -341,7 +348,7 @@ class TwoStage(MixtureMethod):
         new.scalers = dict(self.scalers)
         return new
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Run stage 2 on pairs that state their context; the heads stay as they are.
 
         Each call starts again from the stage-1 router, so that several budgets can share one stage 1.
@@ -360,12 +367,25 @@ class TwoStage(MixtureMethod):
         self.scalers = dict(self.scalers)  # copies of this method keep theirs
         if not self.settings.stage1_context:
             self._fit_context_scaler(context_pairs)
-        tau = None
+        validation = self._validation if validation is None else validation
+        taus: tuple[float | None, ...] = (None,)
         if self.settings.tau == 0 and self.settings.objective == "hedge":
-            tau = self._choose_tau(context_pairs, self._validation if validation is None else validation)
-        stage2 = self.settings.stage2(tau)
-        self.weights, self.stage2 = self._adapted_router(context_pairs, stage2), stage2
-        return self
+            if validation is None or validation.contexts is None or not len(validation):
+                raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
+            taus = TAU_GRID
+        jobs = self._stage2_jobs(context_pairs, [self.settings.stage2(tau) for tau in taus])
+        if isinstance(self.stage1_weights, Router):
+            yield jobs
+        else:
+            for job in jobs:
+                features = job.read[0][job.read[1]]
+                adapt_router(
+                    job.weights, job.margins, features, job.stage2, job.generator, stage1_log_weights=job.before
+                )
+        kept = jobs[0]
+        if len(jobs) > 1:
+            kept = min(jobs, key=lambda job: self.negative_log_likelihood(validation, job.weights))
+        self.weights, self.stage2 = kept.weights, kept.stage2
 
     def first_targets(self, context_pairs: Pairs, tau: float) -> np.ndarray:
         """Return Eq. 5's targets in the first epoch of stage 2, (n, K), rows summing to 1.
@@ -420,7 +440,8 @@ class TwoStage(MixtureMethod):
         table, rows = self._context_input(scaled)
         return weights(table)[rows]
 
-    def _adapted_router(self, context_pairs: Pairs, stage2: Stage2) -> nn.Module:
+    def _stage2_jobs(self, context_pairs: Pairs, trials: Sequence[Stage2]) -> list[Job]:
+        """Return the training of a copy of the stage-1 router under each of the settings."""
         scaled = self._scaled(context_pairs)
         table, rows = self._context_input(scaled)
         if table.shape[1] != (width := self._stage1_input(scaled)[0].shape[1]):
@@ -428,19 +449,21 @@ class TwoStage(MixtureMethod):
                 f"context features have {table.shape[1]} columns, prompt features {width}: one router reads both, so "
                 "give them the same columns"
             )
-        router = copy.deepcopy(self.stage1_weights)
         with torch.no_grad():
             margins = self._margins(scaled)
             before = self._read(self.stage1_weights, scaled, stage1=True)
-        adapt_router(
-            router,
-            margins,
-            table[rows],
-            stage2,
-            torch.Generator().manual_seed(self.seed),
-            stage1_log_weights=before,
-        )
-        return router
+        return [
+            Job(
+                copy.deepcopy(self.stage1_weights),
+                (table, rows),
+                stage2.schedule,
+                torch.Generator().manual_seed(self.seed),
+                margins=margins,
+                stage2=stage2,
+                before=before,
+            )
+            for stage2 in trials
+        ]
 
     def negative_log_likelihood(self, pairs: Pairs, router: nn.Module | None = None, *, stage1: bool = False) -> float:
         """Return the NLL of the pairs (Eq. 2) under a router of stage 2 (None = the present one), or of stage 1."""
@@ -448,13 +471,6 @@ class TwoStage(MixtureMethod):
         router = router or (self.stage1_weights if stage1 else self.weights)
         with torch.no_grad():
             return mixture_nll(self._margins(scaled), self._read(router, scaled, stage1=stage1)).item()
-
-    def _choose_tau(self, context_pairs: Pairs, validation: Pairs | None) -> float:
-        if validation is None or validation.contexts is None or not len(validation):
-            raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
-        routers = {tau: self._adapted_router(context_pairs, self.settings.stage2(tau)) for tau in TAU_GRID}
-        losses = {tau: self.negative_log_likelihood(validation, router) for tau, router in routers.items()}
-        return min(losses, key=losses.__getitem__)
 
     def _make_weights(self, pairs: Pairs) -> nn.Module:
         return Router(
@@ -474,6 +490,6 @@ class PromptOnly(TwoStage):
 
     supervision = "binary labels"
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Do nothing: this row shows what stage 1 reaches without contexts."""
-        return self
+        yield from ()
