@@ -1,6 +1,6 @@
 """Many small trainings in one computation, beside the same trainings one after the other.
 
-python benchmarks/together.py [--threads 1] [--repeats 5] [--width 576] [--pairs 2000] [--dtype float32]
+python benchmarks/together.py [--threads 1] [--repeats 5] [--width 576] [--pairs 2000] [--dtype float64]
 
 A sweep of 5 seeds, 3 numbers of heads and 8 context budgets of 5 attributes on random features: stage 1 of each seed
 and number of heads (one epoch), and stage 2 from each at each budget. Both ways take turns, `--repeats` times; a line
@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from micro_paper import stacked
 from micro_paper.mixture import Heads, stage1_loss
 from micro_paper.router import Router, Stage2, adapt_router
 from micro_paper.stacked import Job, train_together
@@ -102,11 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="timings of each way, in turn (default 5)")
     parser.add_argument("--width", type=int, default=576, help="features of a text (default 576)")
     parser.add_argument("--pairs", type=int, default=2000, help="training pairs of stage 1 (default 2000)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default float32")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64", help="default float64")
     options = parser.parse_args(arguments)
     if min(options.threads, options.repeats, options.width, options.pairs) < 1:
         parser.error("--threads, --repeats, --width and --pairs must be at least 1")
     torch.set_num_threads(options.threads)
+    stacked.STACKED = (getattr(torch, options.dtype),)
     sweep = Sweep(options.pairs, options.width, getattr(torch, options.dtype))
     machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {options.threads} threads"
     sys.stdout.write(f"{machine}, {options.width} features, {options.dtype}, {options.repeats} repeats\n")

@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from micro_paper.bradley_terry import log_preference
-from micro_paper.mixture import Heads, StaticWeights
-from micro_paper.router import Router, Stage2, hedge_targets
-from micro_paper.training import History, Schedule, Watch, check_loss
+from micro_paper.mixture import Heads, StaticWeights, stage1_loss
+from micro_paper.router import Router, Stage2, adapt_router, hedge_targets
+from micro_paper.training import History, Schedule, Watch, check_loss, train
 
+# A rounding error grows while a router is trained: in float32, one in the last place of the first heads turned a ninth
+# of a run's decisions. Stacked sums round otherwise, so in float32 each training is taken alone, as ever.
+STACKED = (torch.float64,)
 NUMBERS = 2**21  # parameters trained together on a CPU; of more, gradients and moments leave its caches
 
 
@@ -34,16 +37,16 @@ class Job:
         weights: mixture weights, trained in place where they have something to train.
         read: table (p, q) that the weights read, and each pair's row of it, (n,).
         schedule, generator: optimiser and order of the minibatches, as `training.train` takes them.
-        heads: trained in place, or None: the heads stay as they are.
-        pairs: of trained heads: feature table (m, d), and the rows of the chosen and of the rejected responses, (n,).
-        margins: of heads that stay, (n, K).
+        heads, pairs: of stage 1: heads, trained in place where they have something to train; and what they read, a
+            feature table (m, d) and the rows of the chosen and of the rejected responses, (n,).
+        margins: of stage 2, whose heads stay: (n, K).
         alpha: weight of the uniformity penalty, Eq. 4.
         stage2: Algorithm 1's settings, with `schedule` as its own.
         before: (n, K) log weights of the stage-1 router, the prior of `stage2` "stage1".
         validate, patience: as `training.train` takes them.
     """
 
-    weights: Router | StaticWeights
+    weights: nn.Module
     read: tuple[Tensor, Tensor]
     schedule: Schedule
     generator: torch.Generator
@@ -83,9 +86,36 @@ class Job:
         """Return what is trained."""
         return nn.ModuleList([self.weights] if self.heads is None else [self.heads, self.weights])
 
+    @property
+    def learns_heads(self) -> bool:
+        """Whether heads are trained."""
+        return self.heads is not None and self.heads.weight.requires_grad
+
+    @property
+    def stacks(self) -> bool:
+        """Whether it can be trained together with others."""
+        parameters = list(self.modules().parameters())
+        known = isinstance(self.weights, Router | StaticWeights)
+        return known and parameters[0].dtype in STACKED and any(p.requires_grad for p in parameters)
+
+    def alone(self) -> History:
+        """Train it by itself."""
+        table, rows = self.read
+        if self.stage2 is not None:
+            read = self.margins, table[rows], self.stage2, self.generator
+            return adapt_router(self.weights, *read, stage1_log_weights=self.before)
+        early = {"validate": self.validate, "patience": self.patience}
+
+        def loss(batch: Tensor) -> Tensor:
+            phi, chosen, rejected = self.pairs
+            margins = self.heads(phi[chosen[batch]] - phi[rejected[batch]])
+            return stage1_loss(margins, self.weights(table[rows[batch]]), self.alpha)
+
+        return train(self.modules(), loss, len(self), self.schedule, self.generator, **early)
+
     def places(self) -> dict[str, tuple[nn.Module, str]]:
         """Return where each parameter is, by kind: "heads"; "theta", or "w0", "b0", .. of each layer."""
-        found: dict[str, tuple[nn.Module, str]] = {} if self.heads is None else {"heads": (self.heads, "weight")}
+        found: dict[str, tuple[nn.Module, str]] = {"heads": (self.heads, "weight")} if self.learns_heads else {}
         if isinstance(self.weights, StaticWeights):
             return found | {"theta": (self.weights, "theta")}
         linear = [layer for layer in self.weights.layers if isinstance(layer, nn.Linear)]
@@ -121,10 +151,10 @@ def train_together(jobs: Sequence[Job]) -> list[History]:
     Raises:
         TrainingError: a loss is not finite; names the step, the batch and the likely cause.
     """
-    histories = [History() for _ in jobs]
+    histories: list[History] = [None if job.stacks else job.alone() for job in jobs]
     kinds: dict[Hashable, list[int]] = defaultdict(list)
     for i, job in enumerate(jobs):
-        if any(p.requires_grad for p in job.parameters().values()):
+        if histories[i] is None:
             kinds[job.kind()].append(i)
     with torch.no_grad():
         for members in kinds.values():
@@ -232,11 +262,15 @@ class Stack:
         self.of["pad"] = torch.zeros(len(jobs), 1, heads, dtype=dtype, device=device)
         for r, count in enumerate(counts):
             self.of["pad"][r, :, count:] = -torch.inf
-        if first.heads is not None:
+        if first.learns_heads:
             for side, i in (("chosen", 1), ("rejected", 2)):
                 self.of[side] = _padded([job.pairs[i] for job in jobs], (n + 1,))
         else:
-            self.of["margins"] = _padded([job.margins for job in jobs], (n + 1, heads))
+            margins = [
+                job.heads(job.pairs[0][job.pairs[1]] - job.pairs[0][job.pairs[2]]) if job.heads else job.margins
+                for job in jobs
+            ]
+            self.of["margins"] = _padded(margins, (n + 1, heads))
         self.of["alpha"] = torch.tensor([job.alpha for job in jobs], dtype=dtype, device=device)[:, None, None]
         if first.hedge:
             tau = [job.stage2.tau for job in jobs]
@@ -359,7 +393,7 @@ class Stack:
             target = of["omega"][index, rows]
             loss = -(target * finite).sum(-1)
         else:
-            if first.heads is None:
+            if not first.learns_heads:
                 margins = of["margins"][index, rows]
             else:
                 tables = [job.pairs[0] for job in self.jobs]
@@ -378,7 +412,7 @@ class Stack:
         slope = f - target
         if not first.hedge:
             slope += of["alpha"] * f * (finite - entropy)
-            if first.heads is not None:
+            if first.learns_heads:
                 gradient["heads"] = torch.bmm((target * share * -torch.sigmoid(-margins)).mT, difference)
         slope *= share
         if not self.layers:

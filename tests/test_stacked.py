@@ -119,11 +119,48 @@ def test_chunks_change_nothing(monkeypatch):
 
 
 def test_nothing_to_train():
-    weights, margins = StaticWeights(3, False), torch.zeros(4, 3)
-    job = Job(
-        weights, (torch.zeros(1, 2), torch.zeros(4, dtype=torch.long)), Schedule(), torch.Generator(), margins=margins
-    )
+    weights, heads = StaticWeights(3, False, torch.float64), Heads(3, 2, torch.Generator(), torch.float64)
+    heads.requires_grad_(False)
+    rows, table = torch.zeros(4, dtype=torch.long), torch.ones(1, 2, dtype=torch.float64)
+    job = Job(weights, (table, rows), Schedule(), torch.Generator(), heads=heads, pairs=(table, rows, rows))
     assert train_together([job]) == [History()] and train_together([]) == []
+
+
+def test_heads_that_stay():
+    routers = []
+    for alone in (True, False):
+        modules, job = stage1(FOLDS[0], 0, 3, 16, 0.5, 2, 0.01, 0, alone=False)
+        modules[0].requires_grad_(False)
+        start = modules[0].weight.clone()
+        history = job.alone() if alone else train_together([job])[0]
+        assert torch.equal(modules[0].weight, start) and len(history.train) == 2
+        routers.append(modules[1])
+    assert apart(*routers) < 1e-10
+
+
+def test_in_float32_each_is_alone(monkeypatch):
+    def router(dtype, n):
+        made = Router(READ, 3, 8, torch.Generator().manual_seed(n), dtype)
+        features, margins = (torch.randn(40, k, generator=torch.Generator().manual_seed(n)) for k in (READ, 3))
+        order, settings = torch.Generator().manual_seed(n), Stage2(0.1)
+        job = Job(
+            made,
+            (features.to(dtype), torch.arange(40)),
+            settings.schedule,
+            order,
+            margins=margins.to(dtype),
+            stage2=settings,
+        )
+        return made, job
+
+    (one, job), (same, again) = router(torch.float32, 1), router(torch.float32, 1)
+    train_together([job, router(torch.float32, 2)[1]])
+    again.alone()
+    assert apart(one, same) == 0
+    monkeypatch.setattr(Job, "alone", None)
+    assert len(train_together([router(torch.float64, 1)[1]])) == 1
+    with pytest.raises(TypeError):
+        train_together([job])
 
 
 @pytest.mark.parametrize("place", ["train", "validation"])

@@ -19,7 +19,7 @@ from micro_paper.methods.temperature import scale
 from micro_paper.methods.together import Together
 from micro_paper.mixture import Heads, mixture_nll
 from micro_paper.pairs import Pairs
-from micro_paper.router import Router, Stage2, adapt_router, hedge_targets
+from micro_paper.router import Router, Stage2, hedge_targets
 from micro_paper.stacked import Job, Training
 from micro_paper.training import History, train
 
@@ -99,24 +99,21 @@ class MixtureMethod(Together):
         pairs, held_out = self._prepared(train_pairs, validation)
         self.heads = self._make_heads(pairs)
         self.weights = self._make_weights(pairs)
-        learned = self.heads.weight.requires_grad
 
         def validate() -> float:
             return mixture_nll(self._margins(held_out), self._read(self.weights, held_out, stage1=True)).item()
 
-        with torch.no_grad():
-            job = Job(
-                self.weights,
-                self._stage1_input(pairs),
-                self.settings.stage1_schedule(),
-                self.generator("order"),
-                heads=self.heads if learned else None,
-                pairs=(pairs.responses, pairs.chosen, pairs.rejected) if learned else None,
-                margins=None if learned else self._margins(pairs),
-                alpha=self.settings.alpha,
-                validate=validate if len(validation) and self.settings.early_stopping else None,
-                patience=self.settings.patience,
-            )
+        job = Job(
+            self.weights,
+            self._stage1_input(pairs),
+            self.settings.stage1_schedule(),
+            self.generator("order"),
+            heads=self.heads,
+            pairs=(pairs.responses, pairs.chosen, pairs.rejected),
+            alpha=self.settings.alpha,
+            validate=validate if len(validation) and self.settings.early_stopping else None,
+            patience=self.settings.patience,
+        )
         (self.history,) = yield [job]
         if self.settings.head_scale == "unit":
             self.scale_heads(pairs)
@@ -374,14 +371,7 @@ class TwoStage(MixtureMethod):
                 raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
             taus = TAU_GRID
         jobs = self._stage2_jobs(context_pairs, [self.settings.stage2(tau) for tau in taus])
-        if isinstance(self.stage1_weights, Router):
-            yield jobs
-        else:
-            for job in jobs:
-                features = job.read[0][job.read[1]]
-                adapt_router(
-                    job.weights, job.margins, features, job.stage2, job.generator, stage1_log_weights=job.before
-                )
+        yield jobs
         kept = jobs[0]
         if len(jobs) > 1:
             kept = min(jobs, key=lambda job: self.negative_log_likelihood(validation, job.weights))
