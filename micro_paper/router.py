@@ -34,7 +34,8 @@ class Router(nn.Module):
         sizes = [dimension, hidden, count] if hidden else [dimension, count]
         layers: list[nn.Module] = []
         for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out, dtype=dtype)  # leaves the global seed alone
+            with torch.random.fork_rng(devices=[]):  # leaves the global seed alone
+                linear = nn.Linear(fan_in, fan_out, dtype=dtype)
             with torch.no_grad():
                 for parameter in (linear.weight, linear.bias):
                     draw = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
@@ -47,7 +48,7 @@ class Router(nn.Module):
         return self.layers(features).log_softmax(dim=-1)
 
 
-def hedge_targets(prior: Tensor, losses: Tensor, tau: float) -> Tensor:
+def hedge_targets(prior: Tensor, losses: Tensor, tau: float | Tensor) -> Tensor:
     """Return omega_ik = prior_ik exp(-L_ik / tau) / sum_j prior_ij exp(-L_ij / tau), (n, K), rows summing to 1 (Eq. 5).
 
     It minimises sum_k f_k L_ik + tau KL(f || prior_i) over the simplex. The smallest loss among heads with a prior
@@ -55,12 +56,12 @@ def hedge_targets(prior: Tensor, losses: Tensor, tau: float) -> Tensor:
     ratio; a head whose prior is zero keeps weight zero.
 
     Args:
-        prior: omega before the step, (n, K), rows on the simplex.
-        losses: L_ik = -log sigmoid(D_ik) in nats, (n, K).
-        tau: temperature > 0, in nats.
+        prior: omega before the step, (n, K) or (R, n, K) of R routers, rows on the simplex.
+        losses: L_ik = -log sigmoid(D_ik) in nats, of the same shape.
+        tau: temperature > 0, in nats; (R, 1, 1) where each router has its own.
     """
     _check_tau(tau)
-    if prior.shape != losses.shape or losses.ndim != 2:
+    if prior.shape != losses.shape or losses.ndim not in (2, 3):
         raise InputError(f"prior and losses must both be (n, K), got {tuple(prior.shape)} and {tuple(losses.shape)}")
     if not ((prior >= 0).all() and (prior.sum(-1) > 0).all()):
         raise InputError("prior must be >= 0 with a positive sum in every row")
@@ -69,8 +70,8 @@ def hedge_targets(prior: Tensor, losses: Tensor, tau: float) -> Tensor:
     return logits.softmax(dim=-1)  # Eq. 5
 
 
-def _check_tau(tau: float) -> None:
-    if not tau > 0:
+def _check_tau(tau: float | Tensor) -> None:
+    if not torch.as_tensor(tau > 0).all():
         raise InputError(f"tau must be > 0 (in `Settings`, 0 has it chosen on validation pairs), got {tau}")
 
 

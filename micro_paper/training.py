@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -91,6 +90,62 @@ class History:
     best_epoch: int = -1
 
 
+class Watch:
+    """Looks at one training after each epoch and keeps the parameters of the smallest validation loss.
+
+    Args:
+        modules: in training.
+        validate: validation loss of their current parameters; None = the last epoch is kept.
+        patience: epochs in a row without a new smallest validation loss that end the training; 0 = never.
+    """
+
+    def __init__(self, modules: nn.Module, validate: Callable[[], float] | None, patience: int) -> None:
+        self.modules, self.validate, self.patience = modules, validate, patience
+        self.history = History()
+        self._best: dict[str, Tensor] | None = None
+
+    def goes_on(self, loss: float) -> bool:
+        """Take in an epoch that ended with this mean training loss, and return whether another may follow.
+
+        Raises:
+            TrainingError: the validation loss is not finite.
+        """
+        history = self.history
+        epoch = len(history.train)
+        history.train.append(loss)
+        if self.validate is None:
+            return True
+        with torch.no_grad():
+            history.validation.append(float(self.validate()))
+        if not math.isfinite(history.validation[-1]):
+            raise TrainingError(
+                f"the validation loss is {history.validation[-1]} after epoch {epoch}: likely a non-finite "
+                "feature in the validation split; check the feature store"
+            )
+        if history.validation[-1] <= min(history.validation):
+            history.best_epoch = epoch
+            self._best = {name: value.clone() for name, value in self.modules.state_dict().items()}
+            return True
+        return not self.patience or epoch - history.best_epoch < self.patience
+
+    def end(self) -> History:
+        """Put the kept parameters back."""
+        if self._best is not None:
+            self.modules.load_state_dict(self._best)
+        return self.history
+
+
+def check_loss(value: float, epoch: int, batch: int, rows: Tensor, n: int, schedule: Schedule) -> None:
+    """Raise a TrainingError if the loss of a minibatch of the n pairs is not finite."""
+    if not math.isfinite(value):
+        step = epoch * math.ceil(n / schedule.batch_size) + batch
+        raise TrainingError(
+            f"the loss is {value} at step {step} (epoch {epoch}, batch {batch}, pairs "
+            f"{rows[:8].tolist()}...): likely a non-finite feature or a step size too large "
+            f"(learning_rate {schedule.learning_rate}); check the feature store, then lower learning_rate"
+        )
+
+
 def train(
     modules: nn.Module,
     loss: Callable[[Tensor], Tensor],
@@ -124,14 +179,13 @@ def train(
     if n < 1:
         raise InputError("there are no training pairs: check the data set's filters and the split")
     parameters = [p for p in modules.parameters() if p.requires_grad]
-    history = History()
+    watch = Watch(modules, validate, patience)
     if not parameters:
-        return history
+        return watch.history
     device = parameters[0].device
     steps = schedule.steps(n)
     optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, steps))
-    best: dict[str, Tensor] | None = None
     for epoch in range(schedule.epochs):
         if on_epoch:
             on_epoch(epoch)
@@ -141,32 +195,12 @@ def train(
             if on_batch:
                 on_batch(rows)
             value = loss(rows)
-            if not torch.isfinite(value):
-                step = epoch * (steps // schedule.epochs) + i
-                raise TrainingError(
-                    f"the loss is {value.item()} at step {step} (epoch {epoch}, batch {i}, pairs "
-                    f"{rows[:8].tolist()}...): likely a non-finite feature or a step size too large "
-                    f"(learning_rate {schedule.learning_rate}); check the feature store, then lower learning_rate"
-                )
+            check_loss(value.item(), epoch, i, rows, n, schedule)
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             optimiser.step()
             scheduler.step()
             total += value.detach() * len(rows)
-        history.train.append(total.item() / n)
-        if validate is not None:
-            with torch.no_grad():
-                history.validation.append(float(validate()))
-            if not math.isfinite(history.validation[-1]):
-                raise TrainingError(
-                    f"the validation loss is {history.validation[-1]} after epoch {epoch}: likely a non-finite "
-                    "feature in the validation split; check the feature store"
-                )
-            if history.validation[-1] <= min(history.validation):
-                history.best_epoch = epoch
-                best = copy.deepcopy(modules.state_dict())
-            elif patience and epoch - history.best_epoch >= patience:
-                break
-    if best is not None:
-        modules.load_state_dict(best)
-    return history
+        if not watch.goes_on(total.item() / n):
+            break
+    return watch.end()

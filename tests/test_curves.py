@@ -8,8 +8,8 @@ import pytest
 
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves
-from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import load_folds
+from micro_paper.methods import METHODS
 from micro_paper.methods.two_stage import PromptOnly
 from micro_paper.paper import values as paper_values
 
@@ -44,17 +44,19 @@ def test_possible_budgets_are_those_that_every_fold_can_give(worlds):
     assert budget_curves.left_out_note({"a": {}}) == ""
 
 
-def test_adapted_goes_up_from_stage_1(worlds):
+def test_a_curve_goes_up_from_stage_1(worlds, monkeypatch):
     seen = []
 
     class Fake(PromptOnly):
         def adapt(self, pairs, validation=None):
             seen.append(len(pairs))
 
-    run, quick = Run(worlds[0], 0), {"heads": 2, "epochs": 1}
-    count = len(set(worlds[0].train.attribute))
-    assert list(run.fit(Fake, quick).adapted([5, 0, 2])) == [0, 2, 5] and seen == [2 * count, 5 * count]
-    assert list(run.fit("criterion_fewshot", quick).adapted([0, 2])) == [2]  # nothing to predict by without stage 2
+    monkeypatch.setitem(METHODS, "fake", Fake)
+    quick, count = {"heads": 2, "epochs": 1}, len(set(worlds[0].train.attribute))
+    curve = budget_curves.budget_curve(worlds[:1], ["fake"], quick, budgets=[5, 0, 2], seeds=[0])
+    assert list(curve.budget) == [0, 2, 5] and seen == [2 * count, 5 * count]
+    curve = budget_curves.budget_curve(worlds[:1], ["criterion_fewshot"], quick, budgets=[0, 2], seeds=[0])
+    assert list(curve.budget) == [2]  # nothing to predict by without stage 2
 
 
 def test_table_9_takes_the_papers_attributes_by_name():

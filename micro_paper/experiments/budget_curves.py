@@ -10,10 +10,11 @@ import pandas as pd
 
 from micro_paper import digits, metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.runs import paired_runs
+from micro_paper.experiments.runs import Run, paired_runs
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.paper import values as paper_values
+from micro_paper.stacked import Training, finish, gather
 
 # The three attributes of table 9, by what their names hold.
 TABLE_9 = ("Creativity", "Storytelling", "Linguistic Creativity")
@@ -32,15 +33,19 @@ def budget_curve(
     Stage 1 is trained once a run and shared by its budgets; 0 is stage 1 alone. Runs pair folds and seeds: run i
     uses fold i modulo the number of folds. Columns: dataset, method, budget, run, value.
     """
-    lines = []
-    for name in methods:
-        for run in paired_runs(worlds, seeds):
-            fitted = run.fit(name, settings)
-            for budget in fitted.adapted(budgets):
-                value = metrics.macro_mean(metrics.correct(fitted.predict()), run.world.test.attribute)
-                cell = {"dataset": run.world.name, "method": name, "budget": budget, "run": run.number}
-                lines.append(cell | {"value": value})
-    return pd.DataFrame(lines)
+
+    def curve(name: str, run: Run) -> Training[list[dict[str, Any]]]:
+        fitted, lines = (yield from run.fitting(name, settings)), []
+        for budget in fitted.budgets(budgets):
+            if budget:
+                yield from fitted.adapting(budget)
+            value = metrics.macro_mean(metrics.correct(fitted.predict()), run.world.test.attribute)
+            cell = {"dataset": run.world.name, "method": name, "budget": budget, "run": run.number}
+            lines.append(cell | {"value": value})
+        return lines
+
+    curves = finish(gather(curve(name, run) for name in methods for run in paired_runs(worlds, seeds)))
+    return pd.DataFrame([line for lines in curves for line in lines])
 
 
 def possible_budgets(worlds: Sequence[World], budgets: Iterable[int]) -> tuple[list[int], dict[int, int]]:

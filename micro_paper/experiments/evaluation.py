@@ -17,6 +17,7 @@ from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, find
 from micro_paper.metrics import MACRO
+from micro_paper.stacked import Training, finish, gather
 
 log = logging.getLogger(__name__)
 IDS = ("pair_id", "prompt_id", "attribute")  # of a pair, in every evaluation
@@ -138,20 +139,27 @@ def _evaluate(
         result.chosen[name] = []
     for number, (world, start) in enumerate(zip(worlds, starts, strict=False)):
         rows = np.arange(start, start + len(world.test))
-        for column, seed in enumerate(seeds):
-            run, place = Run(world, seed), column + (number * len(seeds) if shared else 0)
-            for name, factory in factories.items():
-                fitted = run.fit(factory, settings, name)
-                if budget is not None:
-                    fitted.adapt(budget)
-                result.probability[name][rows, place] = fitted.predict(check=check)
-                result.supervision[name] = fitted.method.supervision
-                search = fitted.method.search if isinstance(fitted.method, HeadsMethod) else ()
-                result.chosen[name].append({"fold": world.fold, "seed": seed, "search": list(search)})
-                if name in keep_heads:
-                    result.heads.setdefault(name, []).append(_head_run(fitted, rows))
+        runs = [Run(world, seed) for seed in seeds]
+        done = finish(gather(_done(run, name, factories[name], settings, budget) for run in runs for name in factories))
+        for i, fitted in enumerate(done):
+            name, method = fitted.name, fitted.method
+            place = i // len(factories) + (number * len(seeds) if shared else 0)
+            result.probability[name][rows, place] = fitted.predict(check=check)
+            result.supervision[name] = method.supervision
+            search = method.search if isinstance(method, HeadsMethod) else ()
+            result.chosen[name].append({"fold": world.fold, "seed": fitted.run.seed, "search": list(search)})
+            if name in keep_heads:
+                result.heads.setdefault(name, []).append(_head_run(fitted, rows))
         world.forget_derived()
     return result
+
+
+def _done(
+    run: Run, name: str, factory: Factory, settings: Settings | Mapping[str, Any], budget: int | None
+) -> Training[Fitted]:
+    """Fit the method in the run and adapt it to the budget, if any."""
+    fitted = yield from run.fitting(factory, settings, name)
+    return fitted if budget is None else (yield from fitted.adapting(budget))
 
 
 def merge(*evaluations: Evaluation) -> Evaluation:

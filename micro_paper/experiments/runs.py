@@ -1,12 +1,13 @@
 """The one engine: one method in one run, which is a fold of a world and a seed.
 
-Every table, curve, sweep, audit and benchmark fits, adapts and predicts here.
+Every table, curve, sweep, audit and benchmark fits, adapts and predicts here; what is fitted and adapted side by side
+(`stacked.gather`) is trained together.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,9 @@ from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import Factory, HeadsMethod, Method, find
+from micro_paper.methods.together import adapting, fitting
 from micro_paper.pairs import Pairs
+from micro_paper.stacked import Once, Training, finish, gather
 
 log = logging.getLogger(__name__)
 NO_OWN: Mapping[str, Factory] = MappingProxyType({})  # rows of one's own, `methods.own.OwnMethods.rows`, where none are
@@ -35,7 +38,7 @@ class Run:
 
     def __init__(self, world: World, seed: int, number: int = 0) -> None:
         self.world, self.seed, self.number = world, seed, number
-        self._stage1: dict[Hashable, HeadsMethod] = {}
+        self._stage1 = Once()
         self._contexts: dict[int | str, Pairs] = {}
 
     def fit(self, row: str | Factory, settings: Settings | Mapping[str, Any], name: str = "") -> Fitted:
@@ -46,15 +49,21 @@ class Run:
             settings: of the method.
             name: of the row, where `row` is a factory.
         """
-        factory = find(row) if isinstance(row, str) else row
-        method = factory(settings, self.seed)
+        return finish(self.fitting(row, settings, name))
+
+    def fitting(self, row: str | Factory, settings: Settings | Mapping[str, Any], name: str = "") -> Training[Fitted]:
+        """Do what `fit` does, side by side with others."""
+        method = (find(row) if isinstance(row, str) else row)(settings, self.seed)
         key = method.stage1_key() if isinstance(method, HeadsMethod) else None
-        if key is not None and key in self._stage1:
-            method.share_stage1(self._stage1[key])
-        else:
-            method.fit(self.world.train, self.world.validation)
-            if key is not None:
-                self._stage1[key] = method
+
+        def made() -> Training[Method]:
+            yield from fitting(method, self.world.train, self.world.validation)
+            return method
+
+        if key is None:
+            yield from made()
+        elif (first := (yield from self._stage1.get(key, made))) is not method:
+            method.share_stage1(first)
         return Fitted(name or (row if isinstance(row, str) else ""), self, method)
 
     def contexts(self, budget: int | str) -> Pairs:
@@ -99,17 +108,16 @@ class Fitted:
 
     def adapt(self, budget: int | str) -> Fitted:
         """Run stage 2 on the run's context-labelled pairs and return this; what it leaves open, validation chooses."""
-        self.method.adapt(self.run.contexts(budget), self.world.context_validation)
+        return finish(self.adapting(budget))
+
+    def adapting(self, budget: int | str) -> Training[Fitted]:
+        """Do what `adapt` does, side by side with others."""
+        yield from adapting(self.method, self.run.contexts(budget), self.world.context_validation)
         return self
 
-    def adapted(self, budgets: Iterable[int]) -> Iterator[int]:
-        """Adapt to each budget in turn and yield it; 0, stage 1 alone, comes first where the method has one."""
-        for budget in sorted(set(budgets)):
-            if budget:
-                self.adapt(budget)
-            elif not self.predicts_alone:
-                continue
-            yield budget
+    def budgets(self, wanted: Iterable[int]) -> list[int]:
+        """Return the budgets in rising order; 0, stage 1 alone, where the method has one."""
+        return [budget for budget in sorted(set(wanted)) if budget or self.predicts_alone]
 
     def predict(self, pairs: Pairs | None = None, *, check: bool = False) -> np.ndarray:
         """Return P(chosen preferred), (n,), of `pairs`; None = the test pairs.
@@ -172,7 +180,12 @@ def fit_runs(
     runs = paired_runs(worlds, seeds)
     rows = {name: find(name) for name in methods} | dict(own)
     log.info("%s: %d rows, %d runs", worlds[0].name, len(rows), len(runs))
-    fitted = [run.fit(factory, settings, name).adapt(budget) for name, factory in rows.items() for run in runs]
+
+    def done(run: Run, name: str) -> Training[Fitted]:
+        fitted = yield from run.fitting(rows[name], settings, name)
+        return (yield from fitted.adapting(budget))
+
+    fitted = finish(gather(done(run, name) for name in rows for run in runs))
     for one in fitted:
         if one.name in own:
             one.predict(check=True)

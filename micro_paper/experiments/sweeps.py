@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from micro_paper.methods.two_stage import TwoStage
 from micro_paper.metrics import MACRO
 from micro_paper.pairs import Pairs
 from micro_paper.router import OBJECTIVES, PRIORS, REFRESH
+from micro_paper.stacked import Training, finish, gather
 
 log = logging.getLogger(__name__)
 REDUNDANT = 0.9  # correlation of margins above which a head repeats an earlier one
@@ -138,17 +139,20 @@ def sweep(
         raise InputError(f"budget {grid.budget} is larger than an attribute of {worlds[0].name} has: lower it")
     grid = replace(grid, budgets=tuple(budgets), further=tuple(further))
     found = Sweep(worlds[0].name, settings.heads, grid, left_out | more, len(seeds))
-    runs = [_Sweeping(found, run) for run in paired_runs(worlds, seeds)]
+    runs, parts = paired_runs(worlds, seeds), []
     for run in runs:
-        log.info("%s: sweeps, run %d of %d", found.world, run.run.number + 1, len(runs))
-        run.all(settings)
+        log.info("%s: sweeps, run %d of %d", found.world, run.number + 1, len(runs))
+        of_run = list(_parts(found, run, settings))
+        finish(gather(recording for _, recording in of_run))
+        parts += [part for part, _ in of_run]
         run.world.forget_derived()
     for run in runs if own else ():
         for name, factory in own.items():
-            run.own(name, factory, settings)
+            parts.append(_Part(found, run))
+            finish(parts[-1].own(name, factory, settings))
         run.world.forget_derived()
-    found.tables = {name: pd.DataFrame(run_lines) for name, run_lines in _gathered(r.lines for r in runs).items()}
-    found.decided = {key: np.concatenate(parts) for key, parts in _gathered(r.decided for r in runs).items()}
+    found.tables = {name: pd.DataFrame(lines) for name, lines in _gathered(part.lines for part in parts).items()}
+    found.decided = {key: np.concatenate(cells) for key, cells in _gathered(part.decided for part in parts).items()}
     found.prompts, found.attributes = (
         np.concatenate([getattr(run.world.test, name) for run in runs]) for name in ("prompt_id", "attribute")
     )
@@ -163,62 +167,79 @@ def _gathered(parts: Iterable[Mapping[Any, list]]) -> dict[Any, list]:
     return dict(together)
 
 
-class _Sweeping:
-    """One run of a sweep: its lines by table, and its decisions by cell (in lists of one array)."""
+def _parts(found: Sweep, run: Run, settings: Settings) -> Iterator[tuple[_Part, Training[None]]]:
+    """Yield the parts of one run, in the order of the tables, each with what fills it."""
+
+    def part() -> _Part:
+        return _Part(found, run)
+
+    grid, own = found.grid, settings.heads
+    for heads in sorted({*grid.heads, own}):
+        for name in ("micro", "micro_plus", "random_heads"):
+            yield (rows := part()), rows.rows(name, replace(settings, heads=heads), heads == own)
+    if grid.further:
+        yield (single := part()), single.single(settings)
+    for alpha in grid.alphas:
+        if alpha != settings.alpha:
+            yield (other := part()), other.alpha(replace(settings, alpha=alpha))
+
+
+class _Part:
+    """A part of one run of a sweep: its lines by table, and its decisions by cell (in lists of one array)."""
 
     def __init__(self, found: Sweep, run: Run) -> None:
         self.found, self.run, self.world, self.grid = found, run, run.world, found.grid
         self.lines: dict[str, list[dict]] = defaultdict(list)
         self.decided: dict[tuple, list[np.ndarray]] = {}
 
-    def all(self, settings: Settings) -> None:
-        grid, own = self.grid, settings.heads
-        for heads in sorted({*grid.heads, own}):
-            self._rows(replace(settings, heads=heads), heads == own)
-        if grid.further:
-            single = self._fit("single", settings)
-            self._accuracy("single", 1, 0, single.predict())
-        for alpha in grid.alphas:
-            if alpha != settings.alpha:
-                self._alpha(self._fit("micro_stage1", replace(settings, alpha=alpha)), alpha)
-
-    def own(self, name: str, factory: Factory, settings: Settings) -> None:
-        """Run a method of one's own at the settings' K and every budget."""
+    def own(self, name: str, factory: Factory, settings: Settings) -> Training[None]:
+        """Record a method of one's own at the settings' K and every budget."""
         self.found.counts["stage 1"] += 1
-        fitted = self.run.fit(factory, settings, name)
+        fitted = yield from self.run.fitting(factory, settings, name)
         headed = isinstance(fitted.method, HeadsMethod)
         if headed:
             self._best_heads(name, fitted.heads)
-        for budget in fitted.adapted({*self.grid.budgets, *self.grid.further}):
-            self.found.counts["stage 2"] += budget > 0
+        for budget in fitted.budgets({*self.grid.budgets, *self.grid.further}):
+            if budget:
+                self.found.counts["stage 2"] += 1
+                yield from fitted.adapting(budget)
             self._accuracy(name, settings.heads, budget, fitted.predict(check=True))
             if headed and budget in (0, self.grid.budget):
                 self._redundancy(name, fitted.heads, budget)
 
-    def _rows(self, settings: Settings, own: bool) -> None:
+    def rows(self, name: str, settings: Settings, own: bool) -> Training[None]:
+        """Record one method with its number of heads; `own`: that of the settings."""
         grid, heads = self.grid, settings.heads
-        for name in ("micro", "micro_plus", "random_heads"):
-            light = name == "random_heads" and not own  # its heads are all that is read
-            fitted = self._fit(name, replace(settings, epochs=1) if light else settings)
-            self._best_heads(name, fitted.heads)
-            if name == "micro" and own:
-                self._alpha(fitted, settings.alpha)
-            budgets = set() if light else {*grid.budgets, *(grid.further if own and name != "random_heads" else ())}
-            if name == "micro_plus" and not own:
-                budgets &= {0, min(b for b in budgets if b), grid.budget}
-            # A router over one head has nothing to learn.
-            for budget in sorted(budgets) if heads == 1 else fitted.adapted(budgets):
-                if budget and heads > 1:
-                    self.found.counts["stage 2"] += 1
-                self._accuracy(name, heads, budget, fitted.predict())
-                if name != "random_heads" and budget in (0, grid.budget):
-                    self._redundancy(name, fitted.heads, budget)
-            if name == "micro" and own:
-                self._variants(fitted)
+        light = name == "random_heads" and not own  # its heads are all that is read
+        fitted = yield from self._fit(name, replace(settings, epochs=1) if light else settings)
+        self._best_heads(name, fitted.heads)
+        if name == "micro" and own:
+            self._alpha(fitted, settings.alpha)
+        budgets = set() if light else {*grid.budgets, *(grid.further if own and name != "random_heads" else ())}
+        if name == "micro_plus" and not own:
+            budgets &= {0, min(b for b in budgets if b), grid.budget}
+        for budget in fitted.budgets(budgets):
+            if budget and heads > 1:  # a router over one head has nothing to learn
+                self.found.counts["stage 2"] += 1
+                yield from fitted.adapting(budget)
+            self._accuracy(name, heads, budget, fitted.predict())
+            if name != "random_heads" and budget in (0, grid.budget):
+                self._redundancy(name, fitted.heads, budget)
+        if name == "micro" and own:
+            yield from self._variants(fitted)
 
-    def _fit(self, name: str, settings: Settings) -> Fitted:
+    def single(self, settings: Settings) -> Training[None]:
+        """Record the single reward."""
+        fitted = yield from self._fit("single", settings)
+        self._accuracy("single", 1, 0, fitted.predict())
+
+    def alpha(self, settings: Settings) -> Training[None]:
+        """Record stage 1 under the alpha of the settings."""
+        self._alpha((yield from self._fit("micro_stage1", settings)), settings.alpha)
+
+    def _fit(self, name: str, settings: Settings) -> Training[Fitted]:
         self.found.counts["stage 1"] += 1
-        return self.run.fit(name, settings)
+        return self.run.fitting(name, settings)
 
     def _line(self, table: str, **values) -> None:
         self.lines[table].append({"dataset": self.world.name, "run": self.run.number} | values)
@@ -277,32 +298,42 @@ class _Sweeping:
             values |= {f"{split}_{name}": value for name, value in _scores(fitted.predict(pairs), pairs).items()}
         self._line("alpha", alpha=alpha, **values)
 
-    def _variants(self, fitted: Fitted) -> None:
+    def _variants(self, fitted: Fitted) -> Training[None]:
         """Record tau, switches and refresh rules, all from one stage 1 and one context-labelled sample."""
         budget, own, test = self.grid.budget, self.run.seed, self.world.test
         method: TwoStage = fitted.method
+        wanted: dict[tuple, Training[Fitted]] = {}
 
-        def adapted(seed: int = own, **changes) -> Fitted:
+        def ask(*cell: Any, seed: int = own, **changes: Any) -> None:
             self.found.counts["stage 2"] += 1
-            return fitted.replaced(method.varied(seed, **changes)).adapt(budget)
+            wanted[cell] = fitted.replaced(method.varied(seed, **changes)).adapting(budget)
+
+        for tau in self.grid.taus:
+            ask("tau", tau, tau=tau)
+        ask("default")
+        for switch, (_, *others) in SWITCHES.items():
+            for choice in others if switch != "prediction" else ():  # it reads the default's router
+                ask(switch, choice, **{switch: choice})
+        for refresh in REFRESH:
+            for repeat in range(self.grid.repeats):
+                ask("repeat", refresh, repeat, seed=1000 * (own + 1) + repeat, refresh=refresh)
+        adapted = dict(zip(wanted, (yield from gather(wanted.values())), strict=True))
 
         for tau in self.grid.taus:
             spread = metrics.entropy_share(method.first_targets(self.run.contexts(budget), tau))
-            self._line("tau", tau=tau, **_scores(adapted(tau=tau).predict(), test), target_entropy=spread)
-        default = adapted()
+            self._line("tau", tau=tau, **_scores(adapted["tau", tau].predict(), test), target_entropy=spread)
+        default = adapted["default",]
         for switch, choices in SWITCHES.items():
             for choice in choices:
-                if choice == choices[0]:
-                    p = default.predict()
-                elif switch == "prediction":  # reads the same router
+                if switch == "prediction" and choice != choices[0]:
                     p = default.replaced(default.method.varied(prediction=choice)).predict()
                 else:
-                    p = adapted(**{switch: choice}).predict()
+                    p = adapted.get((switch, choice), default).predict()
                 self.decided["switch", switch, choice] = [metrics.correct(p)]
                 self._line("switches", switch=switch, choice=choice, **_scores(p, test))
         for refresh in REFRESH:
             for repeat in range(self.grid.repeats):
-                p = adapted(1000 * (own + 1) + repeat, refresh=refresh).predict()
+                p = adapted["repeat", refresh, repeat].predict()
                 self._line("refresh", refresh=refresh, repeat=repeat, **_scores(p, test))
 
 

@@ -20,6 +20,7 @@ from micro_paper.methods.settings import Settings
 from micro_paper.methods.two_stage import TwoStage, unit_margins
 from micro_paper.mixture import Heads
 from micro_paper.pairs import Pairs
+from micro_paper.stacked import Training
 
 
 class Length:
@@ -95,13 +96,14 @@ class PcaHeads(FixedHeads):
 class ShuffledRouter(TwoStage):
     """MiCRo with the router's input permuted over the pairs, in both stages and at test."""
 
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+    def fitting(self, train_pairs: Pairs, validation: Pairs) -> Training[None]:
         """Run stage 1 on permuted prompts."""
-        return super().fit(self._shuffled(train_pairs), self._shuffled(validation))
+        return super().fitting(self._shuffled(train_pairs), self._shuffled(validation))
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Run stage 2 on permuted contexts."""
-        return super().adapt(self._shuffled(context_pairs), None if validation is None else self._shuffled(validation))
+        judged = None if validation is None else self._shuffled(validation)
+        return super().adapting(self._shuffled(context_pairs), judged)
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Predict with permuted prompts and contexts; flipped pairs get the same permutation."""

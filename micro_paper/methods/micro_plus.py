@@ -12,11 +12,13 @@ from torch import Tensor
 
 from micro_paper import metrics
 from micro_paper.errors import InputError, suggest
-from micro_paper.methods.search import Option, Trial, search
+from micro_paper.methods.search import Option, Trial, searching
 from micro_paper.methods.settings import TAU_GRID, Settings
 from micro_paper.methods.temperature import fit_temperature
+from micro_paper.methods.together import Together
 from micro_paper.methods.two_stage import TwoStage
 from micro_paper.pairs import Pairs
+from micro_paper.stacked import Once, Training, finish, gather
 
 # In the order of the search; the first option of each is where it starts.
 CHOICES: dict[str, tuple[Option, ...]] = {
@@ -44,19 +46,24 @@ class Stage1Fits:
 
     def __init__(self, train_pairs: Pairs, validation: Pairs, seed: int) -> None:
         self.train_pairs, self.validation, self.seed = train_pairs, validation, seed
-        self._fitted: dict[Hashable, TwoStage] = {}
+        self._fitted = Once()
 
-    def get(self, settings: Settings) -> TwoStage:
-        """Return stage 1 under the settings, with raw heads; it is shared, so take a copy to adapt it."""
+    def get(self, wanted: Sequence[Settings]) -> Training[list[TwoStage]]:
+        """Return stage 1 under each of the settings, with raw heads; they are shared, so take copies to adapt them."""
+        return gather(self._get(settings) for settings in wanted)
+
+    def _get(self, settings: Settings) -> Training[TwoStage]:
         read = (settings.router_input, settings.context_scaling) if settings.stage1_context else ()
-        key = (*(getattr(settings, name) for name in STAGE1_FIELDS), *read)
-        if key not in self._fitted:
+
+        def fitted() -> Training[TwoStage]:
             method = TwoStage(replace(settings, head_scale="raw", temperature=1.0), self.seed)
-            self._fitted[key] = method.fit(self.train_pairs, self.validation)
-        return self._fitted[key]
+            yield from method.fitting(self.train_pairs, self.validation)
+            return method
+
+        return self._fitted.get((*(getattr(settings, name) for name in STAGE1_FIELDS), *read), fitted)
 
 
-class MicroPlus:
+class MicroPlus(Together):
     """MiCRo whose open choices are made on validation pairs alone.
 
     `fit` chooses alpha and the router's size by the NLL of stage 1 without contexts, which is what counts until `adapt`
@@ -90,11 +97,10 @@ class MicroPlus:
         self._fixed: TwoStage | None = None  # stage 1 of `with_heads`, in place of that of `_fits`
         self._kept: TwoStage | None = None
 
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+    def fitting(self, train_pairs: Pairs, validation: Pairs) -> Training[None]:
         """Run stage 1 without contexts, alpha and the router's size chosen by the NLL of the validation pairs."""
         self._fits, self._fixed = Stage1Fits(train_pairs, validation, self.seed), None
-        self._kept = self._without_contexts()
-        return self
+        self._kept = yield from self._without_contexts()
 
     def stage1_key(self) -> Hashable:
         """Return the given settings: fits of stage 1 serve every set of choices."""
@@ -120,7 +126,7 @@ class MicroPlus:
         new.choices = tuple(name for name in self.choices if name in OF_STAGE2)
         return new
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Make every choice on the validation pairs of stage 2; each call starts anew.
 
         Args:
@@ -138,18 +144,20 @@ class MicroPlus:
             start = replace(start, router_input="context")
         trials: dict[Settings, TwoStage] = {}
 
-        def nll(trial: Settings) -> float:
-            trials[trial] = self._candidate(trial).adapt(context_pairs)
-            return trials[trial].negative_log_likelihood(validation)
+        def scores(asked: list[Settings]) -> Training[list[float]]:
+            made = yield from self._candidates(asked)
+            yield from gather(candidate.adapting(context_pairs) for candidate in made)
+            trials.update(zip(asked, made, strict=True))
+            return [candidate.negative_log_likelihood(validation) for candidate in made]
 
-        settings, self.search = search(
+        settings, self.search = yield from searching(
             start,
             {name: CHOICES[name] for name in self.choices},
-            nll,
+            scores,
             lambda trial: self._possible(trial, context_pairs, validation),
         )
         if settings not in trials:  # there was nothing to choose
-            nll(settings)
+            yield from scores([settings])
         kept = trials[settings]
         if "temperature" in self.choices:
             temperature = fit_temperature(kept.predict_proba(validation))
@@ -159,7 +167,6 @@ class MicroPlus:
                 | {"validation_nll": float(metrics.pair_nll(kept.predict_proba(validation)).mean())}
             )
         self._kept = kept
-        return self
 
     @property
     def kept(self) -> TwoStage:
@@ -169,7 +176,7 @@ class MicroPlus:
             InputError: called before `fit`.
         """
         if self._kept is None:
-            self._kept = self._without_contexts()
+            self._kept = finish(self._without_contexts())
         return self._kept
 
     @property
@@ -210,23 +217,29 @@ class MicroPlus:
         table = "criteria" if settings.router_input == "criterion" else "contexts"
         return all(pairs.table(table) is not None for pairs in sets)
 
-    def _candidate(self, settings: Settings) -> TwoStage:
-        """Return the method under the settings, before stage 2; modules are shared, not changed."""
-        stage1 = self._fixed or self._pairs.get(settings)
-        candidate = stage1.restarted(settings)
-        return candidate.with_unit_heads(self._pairs.train_pairs) if settings.head_scale == "unit" else candidate
+    def _candidates(self, wanted: Sequence[Settings]) -> Training[list[TwoStage]]:
+        """Return the method under each of the settings, before stage 2; modules are shared, not changed."""
+        fits = [self._fixed] * len(wanted) if self._fixed else (yield from self._pairs.get(wanted))
+        candidates = [stage1.restarted(settings) for stage1, settings in zip(fits, wanted, strict=True)]
+        pairs = self._pairs.train_pairs
+        return [one.with_unit_heads(pairs) if one.settings.head_scale == "unit" else one for one in candidates]
 
-    def _without_contexts(self) -> TwoStage:
+    def _without_contexts(self) -> Training[TwoStage]:
         """Return stage 1 without contexts, alpha and the router's size chosen by its NLL of the validation pairs."""
         if self._fixed is not None:
             return self._fixed.restarted(self._fixed.settings)
         validation = self._pairs.validation
-        settings, _ = search(
+
+        def scores(asked: list[Settings]) -> Training[list[float]]:
+            fits = yield from self._pairs.get(asked)
+            return [stage1.negative_log_likelihood(validation, stage1=True) for stage1 in fits]
+
+        settings, _ = yield from searching(
             self._start(("epochs", *OF_STAGE1)),
             {name: CHOICES[name] for name in OF_STAGE1 if len(validation) and name in self.choices},
-            lambda trial: self._pairs.get(trial).negative_log_likelihood(validation, stage1=True),
+            scores,
         )
-        stage1 = self._pairs.get(settings)
+        (stage1,) = yield from self._pairs.get([settings])
         return stage1.restarted(stage1.settings)
 
     @property

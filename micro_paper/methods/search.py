@@ -7,48 +7,59 @@ from dataclasses import replace
 from typing import Any
 
 from micro_paper.methods.settings import Settings
+from micro_paper.stacked import Training, finish
 
 Option = Mapping[str, Any]  # what it changes in the settings
 Trial = dict[str, Any]  # choice, option, validation_nll, kept
 
 
-def search(
+def searching(
     start: Settings,
     choices: Mapping[str, Sequence[Option]],
-    score: Callable[[Settings], float],
+    score: Callable[[list[Settings]], Training[list[float]]],
     possible: Callable[[Settings], bool] = lambda _: True,
-) -> tuple[Settings, list[Trial]]:
+) -> Training[tuple[Settings, list[Trial]]]:
     """Take the choices one after the other and keep of each the option with the smallest score.
 
     Args:
         start: settings to begin from.
         choices: name -> its options; the first of equal scores is kept, and a choice of fewer than two possible options
             is passed over.
-        score: negative log-likelihood of validation pairs in nats; asked once for each distinct settings.
+        score: negative log-likelihoods of validation pairs in nats under all options of a choice at once; asked once
+            for each distinct settings.
         possible: whether the data have what the settings need.
 
     Returns:
         The kept settings, and one line a trial: choice, option, validation_nll, kept.
     """
     found: dict[Settings, float] = {}
-
-    def scored(settings: Settings) -> float:
-        if settings not in found:
-            found[settings] = score(settings)
-        return found[settings]
-
     kept, trials = start, []
     for name, options in choices.items():
         tried = {named(option): replace(kept, **option) for option in options}
         tried = {text: settings for text, settings in tried.items() if possible(settings)}
         if len(tried) < 2:
             continue
-        kept = min(tried.values(), key=scored)
+        new = [settings for settings in dict.fromkeys(tried.values()) if settings not in found]
+        scores = yield from score(new)
+        found |= dict(zip(new, scores, strict=True))
+        kept = min(tried.values(), key=found.__getitem__)
         trials += [
-            {"choice": name, "option": text, "validation_nll": scored(settings), "kept": settings == kept}
+            {"choice": name, "option": text, "validation_nll": found[settings], "kept": settings == kept}
             for text, settings in tried.items()
         ]
     return kept, trials
+
+
+def search(
+    start: Settings, choices: Mapping[str, Sequence[Option]], score: Callable[[Settings], float]
+) -> tuple[Settings, list[Trial]]:
+    """Do as `searching`, by the score of one settings at a time."""
+
+    def scores(asked: list[Settings]) -> Training[list[float]]:
+        yield from ()
+        return [score(settings) for settings in asked]
+
+    return finish(searching(start, choices, scores))
 
 
 def named(option: Option) -> str:

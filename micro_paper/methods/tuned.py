@@ -10,9 +10,11 @@ import numpy as np
 
 from micro_paper import metrics
 from micro_paper.methods.controls import CriterionFewShot
-from micro_paper.methods.search import Trial, search
+from micro_paper.methods.search import Trial, search, searching
 from micro_paper.methods.settings import Settings
+from micro_paper.methods.together import Together, adapting, fitting
 from micro_paper.pairs import Pairs
+from micro_paper.stacked import Training, gather
 
 STEP_FACTORS = (1.0, 0.125, 0.25, 0.5, 2.0, 4.0)  # of the settings' learning rate
 WEIGHT_DECAYS = (0.1, 1.0, 10.0)
@@ -20,7 +22,7 @@ EPOCHS = (5, 10, 20)  # at least; validation pairs keep one of them
 TUNED_TRIALS = len(STEP_FACTORS) + len(WEIGHT_DECAYS) + len(EPOCHS) - 1  # as many as micro_plus.TRIALS
 
 
-class Tuned:
+class Tuned(Together):
     """A baseline whose step size, weight decay and number of epochs are chosen by the NLL of validation pairs.
 
     The three are taken one after the other; the setting with the smallest NLL goes on.
@@ -44,14 +46,20 @@ class Tuned:
         self.supervision: str = baseline.supervision
         self.search: list[Trial] = []
 
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+    def fitting(self, train_pairs: Pairs, validation: Pairs) -> Training[None]:
         """Fit the baseline under every trial and keep the best; without validation pairs, the first."""
         given = replace(self.settings, epochs=max(EPOCHS[0], self.settings.epochs), early_stopping=True)
         trials: dict[Settings, Any] = {}
 
-        def nll(trial: Settings) -> float:
-            trials[trial] = self.baseline(trial, self.seed).fit(train_pairs, validation)
-            return float(metrics.pair_nll(trials[trial].predict_proba(validation)).mean())
+        def fits(asked: list[Settings]) -> Training[list[Any]]:
+            made = [self.baseline(trial, self.seed) for trial in asked]
+            yield from gather(fitting(method, train_pairs, validation) for method in made)
+            trials.update(zip(asked, made, strict=True))
+            return made
+
+        def scores(asked: list[Settings]) -> Training[list[float]]:
+            made = yield from fits(asked)
+            return [float(metrics.pair_nll(method.predict_proba(validation)).mean()) for method in made]
 
         choices = {
             "learning_rate": [{"learning_rate": given.learning_rate * factor} for factor in STEP_FACTORS],
@@ -61,14 +69,14 @@ class Tuned:
             ],
             "epochs": [{"epochs": n} for n in (given.epochs, *(e for e in EPOCHS if e > given.epochs))],
         }
-        kept, self.search = search(given, choices if len(validation) else {}, nll)
-        self.method = trials[kept] if kept in trials else self.baseline(kept, self.seed).fit(train_pairs, validation)
-        return self
+        kept, self.search = yield from searching(given, choices if len(validation) else {}, scores)
+        if kept not in trials:
+            yield from fits([kept])
+        self.method = trials[kept]
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Hand the context-labelled pairs on."""
-        self.method.adapt(context_pairs, validation)
-        return self
+        return adapting(self.method, context_pairs, validation)
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Return P(chosen preferred), (n,)."""

@@ -16,9 +16,11 @@ from micro_paper.errors import InputError
 from micro_paper.methods.scaling import Scaler
 from micro_paper.methods.settings import TAU_GRID, Settings
 from micro_paper.methods.temperature import scale
-from micro_paper.mixture import Heads, mixture_nll, stage1_loss
+from micro_paper.methods.together import Together
+from micro_paper.mixture import Heads, mixture_nll
 from micro_paper.pairs import Pairs
-from micro_paper.router import Router, Stage2, adapt_router, hedge_targets
+from micro_paper.router import Router, Stage2, hedge_targets
+from micro_paper.stacked import Job, Training
 from micro_paper.training import History, train
 
 
@@ -64,7 +66,7 @@ def unit_margins(margins: Tensor) -> Tensor:
     return margins.square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
 
 
-class MixtureMethod:
+class MixtureMethod(Together):
     """A method with K linear heads and mixture weights; subclasses say how both are learnt.
 
     Attributes:
@@ -87,7 +89,7 @@ class MixtureMethod:
         self.weights: nn.Module
         self.scalers: dict[str, Scaler] = {}
 
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+    def fitting(self, train_pairs: Pairs, validation: Pairs) -> Training[None]:
         """Learn heads and weights from binary labels (Eq. 4).
 
         Args:
@@ -95,20 +97,30 @@ class MixtureMethod:
             validation: choose the epoch (early stopping), nothing else.
         """
         pairs, held_out = self._prepared(train_pairs, validation)
-        self.heads, self.weights = self._make_heads(pairs), self._make_weights(pairs)
-        model = nn.ModuleList([self.heads, self.weights]).to(self.settings.torch_device)
-        alpha, difference = self.settings.alpha, pairs.difference
-        read, where = self._stage1_input(pairs)
-
-        def loss(rows: Tensor) -> Tensor:
-            return stage1_loss(self.heads(difference[rows]), self.weights(read[where[rows]]), alpha)
+        self.heads = self._make_heads(pairs)
+        self.weights = self._make_weights(pairs)
 
         def validate() -> float:
             return mixture_nll(self._margins(held_out), self._read(self.weights, held_out, stage1=True)).item()
 
-        self._train(model, loss, len(pairs), validate if len(validation) else None)
+        job = Job(
+            self.weights,
+            self._stage1_input(pairs),
+            self.settings.stage1_schedule(),
+            self.generator("order"),
+            heads=self.heads,
+            pairs=(pairs.responses, pairs.chosen, pairs.rejected),
+            alpha=self.settings.alpha,
+            validate=validate if len(validation) and self.settings.early_stopping else None,
+            patience=self.settings.patience,
+        )
+        (self.history,) = yield [job]
         if self.settings.head_scale == "unit":
             self.scale_heads(pairs)
+        self._end_stage1(validation)
+
+    def _end_stage1(self, validation: Pairs) -> Self:
+        """Keep what the method needs of stage 1 later."""
         return self
 
     def stage1_start(self, train_pairs: Pairs) -> tuple[Heads, nn.Module, Tensor, Tensor, torch.Generator]:
@@ -158,9 +170,9 @@ class MixtureMethod:
             on_epoch=on_epoch,
         )
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Do nothing: weights that do not read the context cannot adapt to it."""
-        return self
+        yield from ()
 
     def stage1_key(self) -> Hashable | None:
         """Return what `fit` depends on beside data and seed; methods of equal keys may share it, None nobody."""
@@ -276,11 +288,6 @@ class TwoStage(MixtureMethod):
         self._stage1_scalers: dict[str, Scaler] = {}
         self._validation: Pairs | None = None
 
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
-        """Run stage 1; see `MixtureMethod.fit`. The validation pairs also choose tau later, where tau is 0."""
-        super().fit(train_pairs, validation)
-        return self._end_stage1(validation)
-
     def _end_stage1(self, validation: Pairs) -> Self:
         """Keep what stage 2 starts from."""
         self._validation, self.stage2 = validation, None
@@ -353,7 +360,7 @@ class TwoStage(MixtureMethod):
         new.scalers = dict(self.scalers)
         return new
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Run stage 2 on pairs that state their context; the heads stay as they are.
 
         Each call starts again from the stage-1 router, so that several budgets can share one stage 1.
@@ -372,12 +379,18 @@ class TwoStage(MixtureMethod):
         self.scalers = dict(self.scalers)  # copies of this method keep theirs
         if not self.settings.stage1_context:
             self._fit_context_scaler(context_pairs)
-        tau = None
+        validation = self._validation if validation is None else validation
+        taus: tuple[float | None, ...] = (None,)
         if self.settings.tau == 0 and self.settings.objective == "hedge":
-            tau = self._choose_tau(context_pairs, self._validation if validation is None else validation)
-        stage2 = self.settings.stage2(tau)
-        self.weights, self.stage2 = self._adapted_router(context_pairs, stage2), stage2
-        return self
+            if validation is None or validation.contexts is None or not len(validation):
+                raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
+            taus = TAU_GRID
+        jobs = self._stage2_jobs(context_pairs, [self.settings.stage2(tau) for tau in taus])
+        yield jobs
+        kept = jobs[0]
+        if len(jobs) > 1:
+            kept = min(jobs, key=lambda job: self.negative_log_likelihood(validation, job.weights))
+        self.weights, self.stage2 = kept.weights, kept.stage2
 
     def first_targets(self, context_pairs: Pairs, tau: float) -> np.ndarray:
         """Return Eq. 5's targets in the first epoch of stage 2, (n, K), rows summing to 1.
@@ -448,14 +461,24 @@ class TwoStage(MixtureMethod):
         with torch.no_grad():
             return self._margins(scaled), table[rows]
 
-    def _adapted_router(self, context_pairs: Pairs, stage2: Stage2) -> nn.Module:
-        margins, features = self.stage2_input(context_pairs)
-        router = copy.deepcopy(self.stage1_weights)
+    def _stage2_jobs(self, context_pairs: Pairs, trials: Sequence[Stage2]) -> list[Job]:
+        """Return the training of a copy of the stage-1 router under each of the settings."""
+        margins, _ = self.stage2_input(context_pairs)
+        scaled = self._scaled(context_pairs)
         with torch.no_grad():
-            before = self._read(self.stage1_weights, self._scaled(context_pairs), stage1=True)
-        order = torch.Generator().manual_seed(self.seed)
-        adapt_router(router, margins, features, stage2, order, stage1_log_weights=before)
-        return router
+            before = self._read(self.stage1_weights, scaled, stage1=True)
+        return [
+            Job(
+                copy.deepcopy(self.stage1_weights),
+                self._context_input(scaled),
+                stage2.schedule,
+                torch.Generator().manual_seed(self.seed),
+                margins=margins,
+                stage2=stage2,
+                before=before,
+            )
+            for stage2 in trials
+        ]
 
     def negative_log_likelihood(self, pairs: Pairs, router: nn.Module | None = None, *, stage1: bool = False) -> float:
         """Return the NLL of the pairs (Eq. 2) under a router of stage 2 (None = the present one), or of stage 1."""
@@ -463,13 +486,6 @@ class TwoStage(MixtureMethod):
         router = router or (self.stage1_weights if stage1 else self.weights)
         with torch.no_grad():
             return mixture_nll(self._margins(scaled), self._read(router, scaled, stage1=stage1)).item()
-
-    def _choose_tau(self, context_pairs: Pairs, validation: Pairs | None) -> float:
-        if validation is None or validation.contexts is None or not len(validation):
-            raise InputError("tau = 0 is chosen on validation pairs that state a context; there are none")
-        routers = {tau: self._adapted_router(context_pairs, self.settings.stage2(tau)) for tau in TAU_GRID}
-        losses = {tau: self.negative_log_likelihood(validation, router) for tau, router in routers.items()}
-        return min(losses, key=losses.__getitem__)
 
     def _make_weights(self, pairs: Pairs) -> nn.Module:
         return Router(
@@ -489,6 +505,6 @@ class PromptOnly(TwoStage):
 
     supervision = "binary labels"
 
-    def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Do nothing: this row shows what stage 1 reaches without contexts."""
-        return self
+        yield from ()
