@@ -55,8 +55,7 @@ def from_rows(rows: Iterable[dict[str, Any]], source: str, skipped: dict[str, in
             if fault or row["chosen"] == row["rejected"]:
                 counted[fault.kind if fault else "identical texts"] += 1
                 continue
-        # Not trimmed: the published splits of LLMBar and PandaLM tell 20 rows apart by white space around a prompt.
-        prompt_id = str(row.get("prompt_id") or prompt_key(row["prompt"], trim=False))
+        prompt_id = str(row.get("prompt_id") or prompt_key(row["prompt"]))
         texts = sorted((row["chosen"], row["rejected"]))
         comparison = row.get("comparison_id") or digest(prompt_id, str(row.get("user_id", "")), *texts)
         pair = digest(source, comparison, row["attribute"], row["context"] or "", str(row.get("partner", "")))

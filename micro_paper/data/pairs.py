@@ -15,18 +15,14 @@ from micro_paper.files import sha256
 KEYS = ("prompt_id", "item_id", "prompt", "response", "user_id", "response_id")
 
 
-def prompt_key(prompt: Any, trim: bool = True) -> str:
+def prompt_key(prompt: Any) -> str:
     """Return a prompt's id, the same for a text and for one user message of it, whatever white space is around it.
 
     Some data sets have texts, others dialogues, and templates trim them: what one is trained on and another tested on
     is told by this id.
-
-    Args:
-        trim: False tells prompts apart that differ in white space around them.
     """
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    if trim:
-        messages = [{**message, "content": message["content"].strip()} for message in messages]
+    messages = [{**message, "content": message["content"].strip()} for message in messages]
     return digest(messages[0]["content"] if [m["role"] for m in messages] == ["user"] else messages)
 
 

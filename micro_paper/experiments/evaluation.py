@@ -133,7 +133,8 @@ def _evaluate(
     columns = len(seeds) * (len(worlds) if shared else 1)
     counts = {"row": len(factories), "fold": len(worlds), "seed": len(seeds)}
     said = ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
-    log.info("%s: %s", worlds[0].name, said)
+    if factories:
+        log.info("%s: %s", worlds[0].name, said)
     for name in factories:
         result.probability[name] = np.empty((len(pairs), columns))
         result.chosen[name] = []

@@ -12,8 +12,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from micro_paper import convex, metrics
-from micro_paper.bradley_terry import fit_bradley_terry
+from micro_paper import metrics
+from micro_paper.convex import Fits, fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.methods.scaling import Scaler, check_finite
 from micro_paper.methods.settings import Settings
@@ -36,7 +36,7 @@ class Length:
         """Fit the one slope (exactly)."""
         difference = train_pairs.length_difference.double()[:, None]
         self.scale = difference.square().mean().sqrt().item() or 1.0
-        self.slope = convex.fit_bradley_terry([difference / self.scale], [1e-6]).weight.item()
+        self.slope = fit_bradley_terry([difference / self.scale], [1e-6]).weight.item()
         return self
 
     def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
@@ -140,8 +140,7 @@ class CriterionFewShot:
 
     def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
         """Fit the classifier and the heads; the ridge penalty with the smallest validation NLL is kept."""
-        rows = self._differences(context_pairs)
-        fits = {penalty: torch.stack([fit_bradley_terry(d, penalty) for d in rows]) for penalty in self.penalties}
+        fits = dict(zip(self.penalties, self._fits(context_pairs).weight.unbind(1), strict=True))
         self._classify(context_pairs, LogisticRegression(max_iter=2000))
         validation = self._validation if validation is None else validation
         if validation.contexts is None or not len(validation):
@@ -167,13 +166,14 @@ class CriterionFewShot:
         if len(self.names) > 1:
             self.classifier = classifier.fit(self._scaled_context(context_pairs), context_pairs.attribute)
 
-    def _differences(self, context_pairs: Pairs) -> list[Tensor]:
-        """Return the scaled difference features of the pairs of each attribute."""
+    def _fits(self, context_pairs: Pairs) -> Fits:
+        """Return the head of each attribute under each penalty."""
         if not len(context_pairs) or context_pairs.contexts is None:
             raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
         self.names = np.unique(context_pairs.attribute)
         difference = self._scaled_difference(context_pairs)
-        return [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
+        rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
+        return fit_bradley_terry(rows, self.penalties)
 
     def _shares(self, pairs: Pairs) -> np.ndarray:
         """Return P(a | context), (n, A)."""

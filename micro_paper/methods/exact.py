@@ -130,7 +130,7 @@ class CriterionFewShotExact(CriterionFewShot):
         judged = self._validation if validation is None else validation
         chooses = judged.contexts is not None and len(judged) > 0
         readable = chooses and context_pairs.criteria is not None and judged.criteria is not None
-        fits = fit_bradley_terry(self._differences(context_pairs), self.penalties)
+        fits = self._fits(context_pairs)
         self.gradient_norm = fits.gradient_norm.max().item()
         if chooses:
             p = (fits.weight @ self._scaled_difference(judged).T).sigmoid().numpy()  # (A, P, m)

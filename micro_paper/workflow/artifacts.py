@@ -129,11 +129,12 @@ class Artifacts:
         """
         name = self._stem("table", number, slug)
         columns = meanings(name.removeprefix("table_"), frame.columns)
-        shown = formatting.display_frame(frame, formats, pivot, display)
-        text = f"{caption}\n\n{formatting.markdown(shown)}"
+        shown = Shown(title(name), caption, formatting.display_frame(frame, formats, pivot, display))
+        legend = "; ".join(f"**{code}** {text}" for code, text in shown.legend.items())
+        text = "\n\n".join(filter(None, (caption, legend, formatting.markdown(shown.frame))))
         self._write(f"results/{name}.csv", formatting.csv(frame), caption, columns)
         self._write(f"results/{name}.md", formatting.without_folders(text).encode(), caption, {})
-        return Shown(title(name), caption, shown)
+        return shown
 
     def frame(self, frame: pd.DataFrame, name: str, caption: str) -> None:
         """Write another tidy frame as `NAME.csv`, for instance claims.
