@@ -221,7 +221,7 @@ def test_a_search_goes_on_with_the_heads_that_remain(world):
 def test_no_safety_pairs_give_empty_tables():
     heads, effects = head_audit.safety_audit([], [], "none", ["micro"], QUICK, seeds=[0], budget=10)
     assert not len(heads) and head_audit.safety_tables(heads, effects) == []
-    assert claims_bench.evidence(*NOTHING[:1], effects, NOTHING[1], n_runs=1).empty
+    assert claims_bench.heads_evidence(effects, NOTHING[1]).empty
 
 
 def test_training_prompts_that_are_audited_are_left_out(world):
@@ -239,15 +239,15 @@ def test_claims_need_a_masked_or_merged_head():
     line = {"dataset": "d", "method": "micro", "attribute": "average", "difference": 0.01, "low": -0.01, "high": 0.02}
     line |= {"n_prompts": 9, "n_runs": 5}
     masked = [line | {"heads": h, "runs_masked": r} for h in (head_audit.TRAINED, head_audit.PLANTED) for r in (0, 2)]
-    found = claims_bench.evidence(NOTHING[0], pd.DataFrame(masked), NOTHING[1], n_runs=1)
+    found = claims_bench.heads_evidence(pd.DataFrame(masked), NOTHING[1])
     assert found[["claim", "n_runs", "kind"]].to_numpy().tolist() == [["C44", 2, "equivalence"]]
     merged = [line | {"threshold": t, "runs_merged": int(t < 0.95)} for t in head_audit.THRESHOLDS]
     none = pd.DataFrame(columns=head_audit.EFFECT)
-    found = claims_bench.evidence(NOTHING[0], none, pd.DataFrame(merged), n_runs=1)
+    found = claims_bench.heads_evidence(none, pd.DataFrame(merged))
     assert [(r.claim, r.part.split(",")[0]) for r in found.itertuples()] == [
         ("C38", "merged above 0.9")
     ]  # the strictest
-    assert claims_bench.evidence(NOTHING[0], none, pd.DataFrame(merged[-1:]), n_runs=1).empty
+    assert claims_bench.heads_evidence(none, pd.DataFrame(merged[-1:])).empty
 
 
 def test_merging_on_a_data_set():

@@ -57,8 +57,8 @@ ITEMS = (
         ("figure_00_theory_bounds", "figure_00_theory_sweeps"),
     ),
     Item("Algorithm 1", "01_theory", ("table_00_theory_regret", "table_00_theory_tau"), ("figure_00_theory_online",)),
-    Item("safety audit", "08_rewardbench", ("table_00_safety_heads", "table_00_safety_mask")),
-    Item("head merging", "08_rewardbench", ("table_00_merging",)),
+    Item("safety audit", "13_heads_and_calibration", ("table_00_safety_heads", "table_00_safety_mask")),
+    Item("head merging", "13_heads_and_calibration", ("table_00_merging",)),
     Item(
         "audit of printed numbers",
         "10_paper_audit",

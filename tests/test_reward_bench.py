@@ -11,7 +11,7 @@ from micro_paper import intervals, metrics
 from micro_paper.claims import bench as claims_bench
 from micro_paper.data.criteria import CRITERIA
 from micro_paper.errors import InputError
-from micro_paper.experiments import bench_runs, head_audit, reward_bench
+from micro_paper.experiments import bench_runs, reward_bench
 from micro_paper.experiments.worlds import load_folds
 from micro_paper.report.columns import meanings
 
@@ -204,13 +204,12 @@ def test_claims_have_the_paper_s_directions():
         | {"difference": 0.1, "low": 0.05, "high": 0.2}
         for s in sections
     ]
-    none = pd.DataFrame(columns=head_audit.EFFECT), pd.DataFrame(columns=head_audit.MERGED)
-    table = claims_bench.evidence(pd.DataFrame(lines), *none, n_runs=5)
+    table = claims_bench.sections_evidence(pd.DataFrame(lines), n_runs=5)
     found = {(r["claim"], r["part"].split(" ")[0]): r for r in table.to_dict("records")}
     assert found["C39", "average,"]["low"] == 0.05 and found["C40", "reasoning"]["low"] == 0.05
     assert found["C40", "safety"]["low"] == -0.2 and found["C40", "chat"]["high"] == -0.05
     nothing = reward_bench.difference_table(None, seed=0, n_bootstrap=200)
-    assert claims_bench.evidence(nothing, *none, n_runs=0).empty
+    assert claims_bench.sections_evidence(nothing, n_runs=0).empty
 
 
 def test_stand_ins_are_named():

@@ -1,4 +1,4 @@
-"""RewardBench and the audits of heads: what notebook 08 says about the claims C38 to C40 and C44."""
+"""RewardBench (notebook 08: the claims C39 and C40) and the audits of heads (notebook 13: C38 and C44)."""
 
 from __future__ import annotations
 
@@ -59,21 +59,32 @@ def _over_single(signs: dict[str, int], of: Sections, method: str) -> Iterator[P
 
 SECTIONS = {"chat-hard": 1, "reasoning": 1, "chat": -1, "safety": -1}
 SENTENCE = "chat-hard and reasoning rise, chat and safety fall"
-ENTRIES = (
-    Entry("C38", "accuracy with heads that agree merged less before", ("merged",), "equivalence", _merged),
+OF_SECTIONS = (
     Entry("C39", "average over the single head", ("sections",), "ordering", partial(_over_single, {MACRO: 1})),
     Entry("C40", SENTENCE, ("sections",), "ordering", partial(_over_single, SECTIONS)),
+)
+OF_HEADS = (
+    Entry("C38", "accuracy with heads that agree merged less before", ("merged",), "equivalence", _merged),
     Entry("C44", "accuracy with harmful heads masked less before", ("masked",), "equivalence", _masked),
 )
+ENTRIES = (*OF_SECTIONS, *OF_HEADS)
 
 
-def evidence(sections: pd.DataFrame, effects: pd.DataFrame, merged: pd.DataFrame, *, n_runs: int) -> pd.DataFrame:
-    """Return the evidence on C38 to C40 and C44.
+def sections_evidence(sections: pd.DataFrame, *, n_runs: int) -> pd.DataFrame:
+    """Return the evidence on C39 and C40.
 
     Args:
         sections: from `reward_bench.difference_table`.
-        effects: of masking, from `head_audit.safety_audit`.
-        merged: from `head_audit.merging`.
         n_runs: of `sections`.
     """
-    return collect(ENTRIES, {"sections": Sections(sections, n_runs), "masked": effects, "merged": merged})
+    return collect(OF_SECTIONS, {"sections": Sections(sections, n_runs)})
+
+
+def heads_evidence(effects: pd.DataFrame, merged: pd.DataFrame) -> pd.DataFrame:
+    """Return the evidence on C38 and C44.
+
+    Args:
+        effects: of masking, from `head_audit.safety_audit`.
+        merged: from `head_audit.merging`.
+    """
+    return collect(OF_HEADS, {"masked": effects, "merged": merged})

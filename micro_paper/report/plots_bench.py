@@ -1,4 +1,4 @@
-"""Figures of notebook 08: sections of RewardBench, heads under audit, reliability.
+"""Figures of notebooks 08 and 13: sections of RewardBench, heads under audit, reliability.
 
 Functions take tidy frames and return a figure; they write nothing.
 """
