@@ -1,4 +1,4 @@
-"""What a notebook starts with, and the sentences in which it ends."""
+"""What a notebook starts with."""
 
 import logging
 
@@ -9,7 +9,6 @@ from micro_paper.errors import InputError
 from micro_paper.experiments.evaluation import evaluate
 from micro_paper.experiments.worlds import names_of
 from micro_paper.notebook import Notebook, start
-from micro_paper.report import sentences
 
 VALUES = {"profile": "smoke", "seed": 3, "n_seeds": 2, "n_folds": 2, "n_bootstrap": 50, "synthetic_prompts": 300}
 VALUES |= {"device": "cpu", "heads_rpr": 7, "tau_rpr": 0.5, "train_dtype": "float64", "backbone": "none"}
@@ -61,38 +60,3 @@ def test_folds_and_inputs(tmp_path):
     assert line["parameters"] == {name: value for name, value in VALUES.items() if name != "device"}
     with pytest.raises(InputError, match="worlds must be worlds in lists and dictionaries, got str"):
         run.artifacts("05_stage2", {"a": "synthetic-criteria"}, root=tmp_path)
-
-
-BESIDE = pd.DataFrame(
-    [
-        ("one", "micro", float("nan"), ""),
-        ("one", "single", 0.04, "holds"),
-        ("two", "single", -0.02, "does not"),
-        ("three", "single", 0.001, "cannot tell"),
-    ],
-    columns=["dataset", "method", "micro_minus_row", "verdict"],
-)
-
-
-def test_a_row_that_micro_exceeds_here_and_not_there():
-    said = sentences.exceeds(BESIDE, {"single": "a single reward", "lore": "LoRe"})
-    assert said == (
-        "- MiCRo exceeds a single reward on 1 of 3 data sets (one +0.040), "
-        "and falls below it on 1 of 3 data sets (two +0.020)."
-    )
-
-
-def test_best_heads_stand_beside_heads_that_learnt_nothing():
-    best = pd.DataFrame(
-        [
-            ("w", m, s, a, v + 0.1 * (s != "validation"), v - 0.1, v + 0.1)
-            for m, v in (("micro_stage1", 0.7), ("random_heads", 0.55), ("single", 0.6))
-            for s in ("test (oracle)", "validation")
-            for a in ("clarity", "average")
-        ],
-        columns=["dataset", "method", "selection", "attribute", "value", "low", "high"],
-    )
-    assert sentences.best_heads(best) == (
-        "- w: the head of stage 1 that validation pairs choose for an attribute reaches 0.700 [0.600, 0.800] "
-        "(one head 0.600, random heads 0.550). Chosen on test: 0.800, of random heads 0.650."
-    )
