@@ -1,4 +1,4 @@
-"""RewardBench (notebook 08: the claims C39 and C40) and the audits of heads (notebook 13: C38 and C44)."""
+"""RewardBench and audits of heads, notebooks 08 and 13: what they say about the claims C38 to C40 and C44."""
 
 from __future__ import annotations
 
