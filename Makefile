@@ -20,10 +20,10 @@ export MICRO_PAPER_DATA ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce mine test notebooks readme format lint lab bench doctor verify course lock clean
+.PHONY: help setup reproduce mine test test-all notebooks readme format lint lab bench doctor verify course lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | \
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
 	    while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 	@echo '  variables: PROFILE=smoke|bundled|open|paper JOBS=2 SET="name=value ..." DATA= DRY=1 FORCE=1 PYTHON= TORCH_INDEX='
 
@@ -49,8 +49,11 @@ mine: export MICRO_PAPER_OWN = $(value DATA)
 mine: $(STAMP) ## tables, figures and a model of your own data: make mine DATA=pairs.jsonl; DRY=1 says what would be run
 	@$(PY) -m micro_paper mine $(if $(DRY),--dry-run) --jobs $(JOBS) --settings "$$MICRO_PAPER_SET" -- "$$MICRO_PAPER_OWN"
 
-test: $(STAMP) ## ruff, the unit tests and the committed notebooks; FORCE=1 even if nothing changed
+test: $(STAMP) ## ruff and the quick tests; FORCE=1 even if nothing changed
 	@$(PY) tests/suite.py $(if $(FORCE),--force) --jobs $(JOBS)
+
+test-all: $(STAMP) ## every test: also the long ones, the course and the committed notebooks
+	@$(PY) tests/suite.py --all $(if $(FORCE),--force) --jobs $(JOBS)
 
 notebooks: $(STAMP) ## execute the committed notebooks in place, at their defaults
 	@$(PY) -m micro_paper refresh

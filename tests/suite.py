@@ -1,7 +1,7 @@
-"""`make test`: ruff, the unit tests and the committed notebooks, once for each state of the tree.
+"""`make test` and `make test-all`: ruff and the unit tests; with `--all` also those marked long and the notebooks.
 
-After a green run the hash of everything that decides the outcome is kept in `build/test-stamp`; the same tree
-then answers at once. `--force` runs all the same.
+After a green run the hash of everything that decides the outcome is kept in `build/`; the same tree then answers at
+once. `--force` runs all the same.
 """
 
 from __future__ import annotations
@@ -52,28 +52,31 @@ def surroundings() -> list[str]:
     return [platform.python_version(), version("torch"), str(bool(data) and Path(data).is_dir())]
 
 
-def phases(jobs: int) -> dict[str, list[str]]:
-    """The commands, in their order."""
+def phases(jobs: int, every: bool) -> dict[str, list[str]]:
+    """The commands, in their order; `every` with the tests marked long and the committed notebooks."""
     pytest = [sys.executable, "-m", "pytest", "-q", "-n", str(jobs), "--dist", "loadfile"]
-    return {
+    quick = {
         "ruff": [sys.executable, "-m", "ruff", "check", "."],
         "format": [sys.executable, "-m", "ruff", "format", "--check", "-q", "."],
-        "unit tests": [*pytest, "--durations=10", "tests"],
-        "notebooks": [*pytest, "--nbval", "notebooks"],
+        "unit tests": [*pytest, "--durations=10", *([] if every else ["-m", "not long"]), "tests"],
     }
+    return quick | ({"notebooks": [*pytest, "--nbval", "notebooks"]} if every else {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the phases, stop at the first that fails, and return its exit status."""
-    parser = argparse.ArgumentParser(description="Run every test of the project.")
+    parser = argparse.ArgumentParser(description="Run the tests of the project.")
+    parser.add_argument("--all", action="store_true", help="also tests marked long, and the committed notebooks")
     parser.add_argument("--force", action="store_true", help="even where this tree has passed already")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args(arguments)
-    stamp = ROOT / "build" / "test-stamp"
+    stamp, whole = ROOT / "build" / "test-stamp", ROOT / "build" / "test-all-stamp"
     before = tree_hash(ROOT, surroundings())
-    if not options.force and stamp.is_file() and stamp.read_text().strip() == before:
-        print("Tests passed already for exactly this tree (build/test-stamp); FORCE=1 runs them again.")
-        return 0
+    for kept in (whole,) if options.all else (whole, stamp):  # who passed every test passed the quick ones
+        if not options.force and kept.is_file() and kept.read_text().strip() == before:
+            print(f"Tests passed already for exactly this tree (build/{kept.name}); FORCE=1 runs them again.")
+            return 0
+    stamp = whole if options.all else stamp
     stamp.unlink(missing_ok=True)
     # the workers share the cores: one thread each
     environment = os.environ | {
@@ -81,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "MKL_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    for name, command in phases(options.jobs).items():
+    for name, command in phases(options.jobs, options.all).items():
         if name == "notebooks":
             environment["TQDM_DISABLE"] = "1"  # as when they were executed
         start = time.monotonic()

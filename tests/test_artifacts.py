@@ -492,6 +492,7 @@ def go(*processes: subprocess.Popen) -> list[tuple[int, str, str]]:
     return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
+@pytest.mark.long
 def test_twelve_double_publishes_end_whole(root, frame):
     published(root, frame)
     for _ in range(12):

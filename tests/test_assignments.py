@@ -57,6 +57,7 @@ def test_every_exercise_has_solutions_of_each_kind(name):
     assert not any(item.loses for item in items if item.kind == "right")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_every_solution_gets_what_it_deserves(checked, name):
     found = {student: faults for (assignment, student), (_, _, faults) in checked.items() if assignment == name}
@@ -66,6 +67,7 @@ def test_every_solution_gets_what_it_deserves(checked, name):
     assert not any(blank.points.values()) and {right.points[key] == right.most[key] for key in right.tests} == {True}
 
 
+@pytest.mark.long
 def test_an_expectation_that_fails_is_found(checked):
     for student, loses in (("right-1", ["test_loss"]), ("wrong-1", []), ("source", ["test_unknown"])):
         result, pack, _ = checked[ONE, student]
@@ -204,6 +206,7 @@ def handed_in(released, checked, tmp_path_factory):
     return whole, {(r.student, r.assignment): r for r in results}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_right_notebook_runs_without_an_error(released, checked, name):
     graded = nbformat.read(released.root / "autograded" / "source" / name / f"{name}.ipynb", as_version=4)
@@ -212,6 +215,7 @@ def test_the_right_notebook_runs_without_an_error(released, checked, name):
     assert [out for out in outputs if out.output_type == "error"] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("student", "lost", "note"),
     [
@@ -235,6 +239,7 @@ def test_what_is_broken_is_graded_by_its_answers(handed_in, student, lost, note)
     assert sum(result.most.values()) == 20 and {has for key, has in result.points.items() if key in lost} <= {0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("student", "name", "why"),
     [
@@ -258,6 +263,7 @@ def pages(whole):
     return {path.parent.parent.name + "/" + path.stem: path for path in whole.root.glob("feedback/*/*/*.html")}
 
 
+@pytest.mark.long
 def test_feedback_shows_no_hidden_test_and_loads_nothing(handed_in):
     whole, results = handed_in
     found = pages(whole)
@@ -272,11 +278,13 @@ def test_feedback_shows_no_hidden_test_and_loads_nothing(handed_in):
         assert "default-src 'none'" in page and not re.search(r"<script|<link|<iframe|src=.?https?:|@import", page)
 
 
+@pytest.mark.long
 def test_feedback_says_what_was_wrong(handed_in):
     page = pages(handed_in[0])["endless/bradley_terry"].read_text()
     assert "was stopped after 10 s" in page and "16.0 / 20.0" in page
 
 
+@pytest.mark.long
 def test_hidden_tests_are_found_where_they_stand(handed_in):
     graded = handed_in[0].root / "autograded" / "source" / ONE / f"{ONE}.ipynb"
     text = "\n".join(cell.source for cell in nbformat.read(graded, as_version=4).cells)

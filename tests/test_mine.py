@@ -284,6 +284,7 @@ def published_state() -> list[tuple[str, int]]:
     return sorted((str(p), p.stat().st_mtime_ns) for f in folders for p in f.rglob("*") if p.is_file())
 
 
+@pytest.mark.long
 def test_forty_prompts_become_tables_figures_and_a_saved_model(tmp_path):
     written(tmp_path, binary(40, "attribute", "context"))
     before = published_state()

@@ -335,6 +335,7 @@ out.table(pd.DataFrame({"value": sizes or [0]}), 4, "scale", "The value.")
 out.done()"""
 
 
+@pytest.mark.long
 def test_an_edit_makes_its_notebooks_again_and_nothing_is_published(checkout, make_notebook):
     for name in ("smoke", "open"):
         path = checkout / "profiles" / f"{name}.yaml"
@@ -374,6 +375,7 @@ def test_an_edit_makes_its_notebooks_again_and_nothing_is_published(checkout, ma
     ) == []
 
 
+@pytest.mark.long
 def test_notebook_05_shows_an_own_row_in_every_table(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
     quick = {"synthetic_prompts": 300, "n_seeds": 1, "n_folds": 1, "epochs": 1, "stage2_epochs": 1, "heads_rpr": 5}

@@ -46,6 +46,9 @@ SIZES = {  # everything else is as profiles/paper.yaml has it, the data sets and
 }
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory):
     """The finished profile: its checkout, the rows of the generated files, tables by name."""

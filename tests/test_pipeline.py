@@ -52,6 +52,7 @@ def rerun(before, after):
     return sorted(name for name in after if before.get(name) != after[name])
 
 
+@pytest.mark.long
 def test_first_second_and_changed_runs(project):
     status, text = reproduce(project)
     assert status == 0, text
@@ -122,6 +123,7 @@ def test_smoke_is_made_and_not_published(project):
     assert not (project / "results").exists()
 
 
+@pytest.mark.long
 def test_own_data_in_a_profile_are_not_published_and_count_by_content(project, make_notebook):
     parameters = 'profile: str = "smoke"  # its name\nrpr_like: str = "none"  # data'
     make_notebook(project / "notebooks" / "02_seed.ipynb", "rpr_like", parameters=parameters)

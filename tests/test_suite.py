@@ -1,4 +1,4 @@
-"""`make test` runs once for each state of the tree; CI accepts no skip for want of data."""
+"""`make test` and `make test-all` run once for each state of the tree; CI accepts no skip for want of data."""
 
 import os
 import subprocess
@@ -20,7 +20,9 @@ def tree(tmp_path, monkeypatch):
     code = f"import sys; open({str(log)!r}, 'a').write('ran '); sys.exit(int(sys.argv[1]))"
     status = {"unit tests": "0", "notebooks": "5"}
     monkeypatch.setattr(suite, "ROOT", tmp_path)
-    monkeypatch.setattr(suite, "phases", lambda jobs: {n: [sys.executable, "-c", code, s] for n, s in status.items()})
+    monkeypatch.setattr(
+        suite, "phases", lambda jobs, every: {n: [sys.executable, "-c", code, s] for n, s in status.items()}
+    )
     return tmp_path, log, status
 
 
@@ -33,6 +35,20 @@ def test_an_unchanged_tree_is_tested_once(tree, capsys):
     (root / "module.py").touch()
     assert suite.main([]) == 0 and log.read_text() == "ran ran "
     assert suite.main(["--force"]) == 0 and log.read_text() == "ran ran ran ran "
+
+
+def test_the_quick_tests_leave_out_the_long_ones_and_the_notebooks():
+    quick, every = suite.phases(2, False), suite.phases(2, True)
+    assert "not long" in quick["unit tests"] and "not long" not in every["unit tests"]
+    assert list(quick) == ["ruff", "format", "unit tests"] and list(every) == [*quick, "notebooks"]
+
+
+def test_who_passed_all_tests_passed_the_quick_ones(tree):
+    _, log, _ = tree
+    assert suite.main(["--all"]) == 0 and suite.main([]) == 0 and log.read_text() == "ran ran "
+    (suite.ROOT / "module.py").write_text("x = 2\n")
+    assert suite.main([]) == 0 and log.read_text() == "ran ran ran ran "
+    assert suite.main(["--all"]) == 0 and log.read_text() == "ran ran ran ran ran ran "
 
 
 @pytest.mark.parametrize("change", ["edit", "add", "rename", "mirror"])
