@@ -71,9 +71,8 @@ lint: $(STAMP) ## ruff over modules, tests and notebooks
 lab: $(STAMP) ## JupyterLab
 	@$(VENV)/bin/jupyter lab notebooks
 
-bench: $(STAMP) ## wall-clock time of each test and notebook
-	@$(PY) -m pytest -q --durations=25 tests
-	@if ls notebooks/*.ipynb >/dev/null 2>&1; then $(PY) -m pytest -q --nbval --durations=25 notebooks; fi
+bench: $(STAMP) ## speed against plain ways of doing the same, side by side, into results/benchmarks
+	@$(PY) benchmarks/speed.py
 
 doctor: $(STAMP) ## what is installed and what each profile would need
 	@$(PY) -m micro_paper doctor

@@ -1,0 +1,61 @@
+"""The speed benchmark: its verdicts, and that it writes what it measured."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from micro_paper.paths import project_root
+
+FOLDER = project_root() / "benchmarks"
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import speed
+
+    return speed
+
+
+def test_a_goal_is_met_by_the_median_in_its_sense(speed):
+    at_least = speed.Line("a", [3.0, 5.0, 20.0], 5)
+    assert at_least.met and not speed.Line("a", [3.0, 4.9, 20.0], 5).met
+    assert speed.Line("s", [0.9, 1.0, 9.0], 1, speed.AT_MOST).met
+    assert not speed.Line("s", [0.9, 1.1, 9.0], 1, speed.AT_MOST).met
+    assert at_least.row() | {"note": ""} == {
+        "line": "a",
+        "ratio": "5",
+        "smallest": "3",
+        "largest": "20",
+        "unit": "times as fast",
+        "goal": ">= 5",
+        "met": "yes",
+        "repeats": 3,
+        "note": "",
+    }
+
+
+def test_ways_take_turns_and_the_first_pass_is_not_counted(speed, monkeypatch):
+    monkeypatch.setattr(speed, "REPEATS", [])
+    said = []
+    seconds = speed.race("x", {"a": lambda: said.append("a"), "b": lambda: said.append("b")}, 2)
+    assert "".join(said) == "ababab" and {k: len(v) for k, v in seconds.items()} == {"a": 2, "b": 2}
+    assert speed.over({"slow": [4.0, 9.0], "fast": [2.0, 3.0]}, "slow", "fast") == [2.0, 3.0]
+    assert [(r["way"], r["repeat"]) for r in speed.REPEATS] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+
+
+def test_the_command_writes_ratios_and_the_seconds_behind_them(tmp_path):
+    command = [sys.executable, str(FOLDER / "speed.py"), "--only", "exact", "--scale", "1", "--repeats", "2"]
+    done = subprocess.run([*command, "--threads", "1", "--out", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = csv.DictReader((tmp_path / "speed.csv").open())
+    seconds = {}
+    for row in csv.DictReader((tmp_path / "speed_repeats.csv").open()):
+        seconds.setdefault(row["way"], []).append(float(row["seconds"]))
+    ratios = sorted(a / b for a, b in zip(seconds["scikit-learn"], seconds["all at once"], strict=True))
+    assert float(line["smallest"]) == pytest.approx(ratios[0], rel=0.02)
+    assert float(line["largest"]) == pytest.approx(ratios[1], rel=0.02) and line["repeats"] == "2"
+    assert json.loads((tmp_path / "machine.json").read_text())["threads"] == 1
