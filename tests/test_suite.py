@@ -51,6 +51,14 @@ def test_who_passed_all_tests_passed_the_quick_ones(tree):
     assert suite.main(["--all"]) == 0 and log.read_text() == "ran ran ran ran ran ran "
 
 
+def test_quick_tests_that_fail_take_back_that_all_passed(tree):
+    _, log, status = tree
+    assert suite.main(["--all"]) == 0
+    status["unit tests"] = "3"
+    assert suite.main(["--force"]) == 3 and suite.main([]) == 3 and suite.main(["--all"]) == 3
+    assert log.read_text() == "ran ran ran ran ran "
+
+
 @pytest.mark.parametrize("change", ["edit", "add", "rename", "mirror"])
 def test_a_changed_tree_is_tested_again(tree, change, monkeypatch):
     root, log, _ = tree
