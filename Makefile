@@ -39,6 +39,7 @@ $(STAMP): requirements.lock requirements-torch.txt pyproject.toml
 	@$(PIP) --require-hashes --no-deps -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
+	@echo "$(VENV) is ready; make doctor says what can run."
 
 reproduce: export MICRO_PAPER_SET = $(value SET) # as typed: no shell reads it, the command splits it as one would
 reproduce: $(STAMP) ## every table and figure of PROFILE (default: bundled; smoke and open until it is published)

@@ -108,13 +108,29 @@ def test_the_counts_are_those_of_the_pairs(tmp_path):
     rows = [*rated(), {**rated(1)[0], "response": "Another.", "ratings": {"clarity": 3}}]
     own = own_data.own_data(written(tmp_path, rows), VALUES)
     text = "\n".join(own.lines)
-    assert "left out: 40 pairs (ties)" in text, text  # two of three responses are equally clear
+    assert "besides these, left out: 40 pairs (ties)" in text, text  # two of three responses are equally clear
+    assert "all attributes decide alike" not in text
     counts = data.counts(own.name, drop_unanimous=False)
     test = counts.query("split == 'test' and attribute == 'humor'").pairs.item()
     line = next(x for x in own.lines if x.startswith("humor"))
     assert int(line.split()[-1]) == test
     train = data.split_frame(own.name, "train", drop_unanimous=True)  # as training sees them
     assert int(line.split()[1]) == (train["attribute"] == "humor").sum()
+
+
+def test_pairs_that_training_goes_without_are_counted(tmp_path):
+    """On every other prompt both attributes say the same: three pairs by each, of which two tie on clarity."""
+    rows = rated()
+    for i, row in enumerate(rows):
+        if i // 3 % 2:
+            row["ratings"]["humor"] = row["ratings"]["clarity"]
+    own = own_data.own_data(written(tmp_path, rows), VALUES)
+    held = {i for split in ("train", "validation") for i in data.split_frame(own.name, split)["prompt_id"]}
+    agreed = own.frame.groupby("prompt_id")["attribute"].value_counts().unstack()
+    alike = agreed[(agreed["clarity"] == 2) & (agreed["humor"] == 2)].index
+    expected = 4 * len(held & set(alike))
+    line = f"left out of training and validation: {expected} pairs that all attributes decide alike"
+    assert expected > 0 and line in own.lines, own.lines
 
 
 def test_a_budget_beyond_the_data_is_lowered_and_said(tmp_path):

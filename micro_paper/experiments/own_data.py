@@ -35,6 +35,7 @@ class OwnData:
         frame: its labelled pairs.
         places: parameter -> the data set, for the parameters that it stands for.
         limits: n_folds and the numbers of labelled pairs, as the data can give them.
+        tested: test prompts of all folds that are run.
         example: the texts that notebook 12 ranks.
         lines: what there is to say of it.
     """
@@ -44,6 +45,7 @@ class OwnData:
     frame: pd.DataFrame
     places: dict[str, str]
     limits: dict[str, int | str]
+    tested: int
     example: dict[str, str]
     lines: list[str]
 
@@ -79,7 +81,8 @@ def own_data(name: str, values: Mapping[str, Any], alike: Collection[str] = ()) 
         named = ", ".join(f"{shown(a)} has {n}" for a, n in list(low.items())[:LISTED])
         more = f" and {len(low) - LISTED} more attributes" if len(low) > LISTED else ""
         lines.append(
-            f"below the budget of {budget} training pairs an attribute: {named}{more}; {most} are used of each"
+            f"below the budget of {budget} training pairs an attribute in the smallest fold: {named}{more}; {most} are "
+            "used of each"
         )
     slot = "helpsteer_like" if kind == "rated" else "rpr_like"
     places = dict.fromkeys((slot, "stage1_world", "text_world", "train_on"), name) | {"bench_train": shlex.quote(name)}
@@ -91,8 +94,9 @@ def own_data(name: str, values: Mapping[str, Any], alike: Collection[str] = ()) 
         "few_shot": min(values["few_shot"], int(fewest["test"].min()) // 2),
         "budgets_by_attribute": " ".join(possible) or str(min(budget, most)),
     }
-    lines = [*_what(name, kind, built), *_table(_counts(folds[0])), *lines]
-    return OwnData(name, kind, built.frame, places, limits, _example(folds[0]["test"], built.frame), lines)
+    lines = [*_what(name, kind, built), *_agreed(name, kind), *_table(_counts(folds[0])), *lines]
+    tested = sum(splits["test"]["prompt_id"].nunique() for splits in folds)
+    return OwnData(name, kind, built.frame, places, limits, tested, _example(folds[0]["test"], built.frame), lines)
 
 
 def encoding(own: OwnData, values: Mapping[str, Any]) -> tuple[list[str], set[str]]:
@@ -187,7 +191,18 @@ def _what(name: str, kind: str, built: Built) -> Iterator[str]:
     if built.ratings is not None:
         dropped["ties"] = _ties(built.ratings, frame)
     if dropped := {reason: n for reason, n in dropped.items() if n}:
-        yield "left out: " + ", ".join(f"{n} pairs ({reason})" for reason, n in dropped.items())
+        yield "besides these, left out: " + ", ".join(f"{n} pairs ({reason})" for reason, n in dropped.items())
+
+
+def _agreed(name: str, kind: str) -> Iterator[str]:
+    """Say how many pairs of fold 0 training goes without, as the paper's does."""
+    if kind == "rated":
+        every, kept = (
+            sum(len(data.split_frame(name, split, drop_unanimous=drop)) for split in ("train", "validation"))
+            for drop in (False, True)
+        )
+        if every > kept:
+            yield f"left out of training and validation: {every - kept} pairs that all attributes decide alike"
 
 
 def _ties(ratings: pd.DataFrame, frame: pd.DataFrame) -> int:

@@ -30,6 +30,8 @@ REASONS = {
 }
 ONE = "every pair states the same criterion, and stage 2 routes between at least two"
 # Where the line at the end is read: file, the row that is compared with `single`.
+FEW = 50  # test prompts, below which intervals are some points wide
+FIRST = ("table_03_accuracy_rpr.md", "table_02_accuracy_helpsteer.md", "table_04b_stage1_scores.md")
 ANSWERS = {
     "table_02d_differences.csv": "MiCRo, with its contexts,",
     "table_03e_stage1_differences.csv": "Stage 1 of MiCRo, without contexts,",
@@ -69,7 +71,8 @@ def mine(
     reasons = {notebook.stem: why_not(notebook.stem, own) for notebook in pipeline.notebook_files(root)}
     wanted = [stem for stem, reason in reasons.items() if not reason]
     left = [f"not {stem}: {reason}" for stem, reason in reasons.items() if reason]
-    print(*own.lines, *work, f"to run: {', '.join(wanted)}", *left, sep="\n", flush=True)
+    runs = f"{own.limits['n_folds']} folds x {values['n_seeds']} seeds"
+    print(*own.lines, *work, f"to run, {runs}: {', '.join(wanted)}", *left, sep="\n", flush=True)
     if dry_run:
         return 0
     given = own.places | own.example | overrides | own.limits
@@ -78,7 +81,7 @@ def mine(
     note = json.dumps({"path": str(file), "run": wanted} | pipeline.data_hashes(own.places))
     options = ["--keep-going", *targets]
     status = pipeline.reproduce(pipeline.OWN, jobs, [f"{n}={v}" for n, v in given.items()], root, options, note)
-    print(*outcome(folder, wanted), sep="\n")
+    print(*outcome(folder, wanted, own.tested), sep="\n")
     return status
 
 
@@ -90,8 +93,14 @@ def why_not(stem: str, own: own_data.OwnData) -> str:
     return ONE if needs == CRITERIA and own.criteria < 2 else ""
 
 
-def outcome(folder: Path, wanted: Iterable[str]) -> Iterator[str]:
-    """Yield where results lie, what is missing, and micro less the single reward with its interval."""
+def outcome(folder: Path, wanted: Iterable[str], tested: int) -> Iterator[str]:
+    """Yield where results lie, what is missing, and micro less the single reward with its interval.
+
+    Args:
+        folder: of the profile below build/.
+        wanted: notebooks that were to run.
+        tested: test prompts.
+    """
     done = [folder / "manifest" / f"{stem}.jsonl" for stem in wanted]
     files = [entry["file"] for path in done for entry in files_of(read_lines(path))]
     for kind, folder_of in (("table", "results"), ("figure", "figures")):
@@ -109,8 +118,13 @@ def outcome(folder: Path, wanted: Iterable[str]) -> Iterator[str]:
             line = table[(table.method == "single") & (table.attribute == "average")].iloc[0]
             yield (
                 f"{row} less one Bradley-Terry reward, average accuracy on unseen prompts: "
-                f"{interval(line.difference, line.low, line.high)} (95 %)"
+                f"{interval(line.difference, line.low, line.high)} (95 %, {tested} test prompts"
+                f"{': too few to tell small differences' if tested < FEW else ''})"
             )
+            break
+    for name in FIRST:
+        if name in made:
+            yield f"read first: {_named(folder / 'results' / name)}"
             break
 
 
