@@ -29,9 +29,10 @@ REASONS = {
     "11": "it judges the paper's claims",
 }
 ONE = "every pair states the same criterion, and stage 2 routes between at least two"
-# Where the line at the end is read: file, the row that is compared with `single`.
 FEW = 50  # test prompts, below which intervals are some points wide
+# The table to read first: of these, the first that there is.
 FIRST = ("table_03_accuracy_rpr.md", "table_02_accuracy_helpsteer.md", "table_04b_stage1_scores.md")
+# Where the line at the end is read: file, the row that is compared with `single`.
 ANSWERS = {
     "table_02d_differences.csv": "MiCRo, with its contexts,",
     "table_03e_stage1_differences.csv": "Stage 1 of MiCRo, without contexts,",
@@ -122,10 +123,8 @@ def outcome(folder: Path, wanted: Iterable[str], tested: int) -> Iterator[str]:
                 f"{': too few to tell small differences' if tested < FEW else ''})"
             )
             break
-    for name in FIRST:
-        if name in made:
-            yield f"read first: {_named(folder / 'results' / name)}"
-            break
+    if first := next((name for name in FIRST if name in made), None):
+        yield f"read first: {_named(folder / 'results' / first)}"
 
 
 def _named(path: Path, root: Path | None = None) -> str:
