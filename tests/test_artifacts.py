@@ -519,6 +519,7 @@ def test_who_waits_is_told_for_whom(root, frame, capfd):
     assert waiting.returncode == 0 and artifacts.verify("bundled", root) == [] and not path.exists()
 
 
+@pytest.mark.long
 def test_a_publish_killed_anywhere_leaves_the_old_or_the_new_and_is_mended(root, frame):
     published(root, frame)
     old = tree(root / "results")

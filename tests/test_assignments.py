@@ -35,6 +35,7 @@ def checked(released):
     return {(r.assignment, r.student): (r, pack, found) for r, pack, found in course.check(released)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_students_version_keeps_its_answers_to_itself(released, name):
     text = (released.root / "release" / name / f"{name}.ipynb").read_text(encoding="utf-8")

@@ -356,6 +356,7 @@ def test_loading_is_silent_and_leaves_the_settings(tiny, capfd):
 class TestPackaged:
     """SmolLM2-135M-Instruct from its package; the first test here may take half a minute to convert it."""
 
+    @pytest.mark.long
     def test_reloaded_logits_are_those_of_the_original(self, monkeypatch, capfd):
         from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
 
@@ -374,6 +375,7 @@ class TestPackaged:
             assert torch.equal(original(ids).logits, again(ids).logits)
         assert not hasattr(again.config, "quantization_config")
 
+    @pytest.mark.long
     def test_sharing_and_dtype(self):
         few = groups(3, 40_000, scale=3)
         exact = Backbone.load("smollm2", 4, "float32", "cpu")

@@ -55,6 +55,7 @@ def test_a_common_ideal_inside_the_cloud_of_responses():
     assert curved > 0.85 and straight < 0.6
 
 
+@pytest.mark.long
 def test_four_groups_of_users():
     """Over four populations, each of four groups: well above the single reward that must serve all."""
     gain = []

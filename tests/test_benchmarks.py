@@ -47,6 +47,7 @@ def test_ways_take_turns_and_the_first_pass_is_not_counted(speed, monkeypatch):
     assert [(r["way"], r["repeat"]) for r in speed.REPEATS] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
 
 
+@pytest.mark.long
 def test_the_command_writes_ratios_and_the_seconds_behind_them(tmp_path):
     command = [sys.executable, str(FOLDER / "speed.py"), "--only", "exact", "--scale", "1", "--repeats", "2"]
     done = subprocess.run([*command, "--threads", "1", "--out", str(tmp_path)], capture_output=True, text=True)

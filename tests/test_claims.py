@@ -342,6 +342,7 @@ def test_verify_accepts_what_follows_from_the_evidence(published, capsys):
     assert "[ok] results/open/claims.csv follows from its evidence" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
@@ -400,6 +401,7 @@ def other(verdict):
     return HOLDS if verdict != HOLDS else DOES_NOT
 
 
+@pytest.mark.long
 def test_the_command_finds_one_changed_verdict_among_the_committed(committed, capsys):
     root, profile = committed
     assert main(["verify"]) == 0, capsys.readouterr().out

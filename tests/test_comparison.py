@@ -121,6 +121,7 @@ def test_every_split_and_label_is_in_the_fingerprint():
     assert names_of([world]) != names_of([world, world])
 
 
+@pytest.mark.long
 def test_conjoint_contexts_share_their_columns(mirror):
     from micro_paper.experiments.worlds import load_world
     from micro_paper.methods import make

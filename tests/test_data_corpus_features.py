@@ -45,6 +45,7 @@ def test_the_worlds_share_their_responses() -> None:
     assert len(by_kind[RESPONSE]) <= 24 * 4 * len([t for t in corpus.topics() if not t.sealed])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in data.names() if name.startswith("bundled-")])
 def test_the_whole_holds_what_every_fold_needs(name: str) -> None:
     known = collect([data.load_whole(name)])

@@ -51,6 +51,7 @@ def test_the_five_worlds_share_one_pool() -> None:
     assert all(data.describe(n).kind == kinds.get(n.removeprefix("bundled-"), "criteria") for n in NAMES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_texts_and_labels_are_as_recorded(name: str) -> None:
     assert fingerprint(name) == SHA256[name]
@@ -67,6 +68,7 @@ def test_loading_is_quick() -> None:
     assert time.process_time() - start < 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "fold"), [(n, f) for n in NAMES for f in (0, 3)])
 def test_splits_are_apart_by_topic(name: str, fold: int) -> None:
     found = {s: data.load(name, s, fold=fold) for s in data.SPLITS}
@@ -119,6 +121,7 @@ def test_options_are_checked(name: str, options: dict, message: str) -> None:
         data.load(name, **options)
 
 
+@pytest.mark.long
 def test_the_sealed_topics_are_a_test_split_of_their_own() -> None:
     for name in NAMES:
         test = data.split_frame(name, "test", sealed=True, fold=2)
@@ -151,6 +154,7 @@ def overlap(train: set[str], test: set[str], n: int = 5) -> float:
     return max(len(ngrams(t, n) & known) / max(len(ngrams(t, n)), 1) for t in test)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "fold"), [(n, f) for n in NAMES for f in range(5)])
 def test_train_and_test_share_no_long_sentence_and_no_near_duplicate(name: str, fold: int) -> None:
     found = frames(name, fold=fold)
@@ -175,6 +179,7 @@ def test_shared_texts_would_be_found() -> None:
 # Length
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", JUDGED)
 def test_the_longer_response_wins_half(name: str) -> None:
     for fold in range(5):

@@ -145,6 +145,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("own")
 
 
+@pytest.mark.long
 @given(folders())
 def test_own_data_are_loaded_or_refused_in_one_line(folder: Path, content: tuple[bytes, bytes | None]) -> None:
     rows, criteria = content
@@ -185,6 +186,7 @@ COPIES: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @given(st.sampled_from(sorted(COPIES)).flatmap(lambda name: st.tuples(st.just(name), files(COPIES[name], True))))
 def test_copies_of_hub_data_are_loaded_or_refused_in_one_line(folder: Path, copy: tuple[str, bytes]) -> None:
     name, content = copy

@@ -77,6 +77,7 @@ def test_llmbar_and_pandalm_account_for_every_upstream_row(mirror: Path) -> None
     assert set(data.CRITERIA["llmbar"]) == set(llmbar) and set(llmbar) <= set(data.SECTIONS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     # the bundled worlds have tests of their own: a topic's rows differ between training and test

@@ -37,6 +37,7 @@ def unequal(table: pd.DataFrame) -> pd.DataFrame:
 class TestStaged:
     """The files of the mirror, counted again."""
 
+    @pytest.mark.long
     def test_judgements_are_those_of_the_source(self, mirror: Path) -> None:
         table = ukp.judgements()
         assert table["value"].value_counts().to_dict() == {"a1": 32849, "a2": 32491, "equal": 19105}
@@ -96,6 +97,7 @@ class TestStaged:
         assert mean.round(2).tolist() == [3.53, 0.38, 0.46]
         assert not table["response"].str.contains("</?v>").any()
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("raters", "pairs", "comparisons", "share"),
         # Of one rater, 13,508 by the source: one more, where sums of a tenth differ by rounding.

@@ -84,6 +84,7 @@ class TestNames:
         assert Settings.from_parameters({"device": "auto", "train_dtype": "float64"}, "rpr").device == "auto"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_row_keeps_everything_on_its_device(name, few, monkeypatch):
     _, here = predicted(METHODS[name], few, dtype="float64")

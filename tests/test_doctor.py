@@ -12,6 +12,7 @@ from micro_paper.workflow import doctor
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.long
 def test_the_doctor_names_everything_and_smoke_can_run():
     done = subprocess.run([sys.executable, "-m", "micro_paper", "doctor"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -136,6 +136,7 @@ class TestTokens:
     def text(chat, tokens, mask) -> str:
         return chat.tokenizer.decode(tokens.ids[mask])
 
+    @pytest.mark.long
     def test_user_and_last(self, chat):
         found = chat.prompt(DIALOGUE)
         said = self.text(chat, found, found.user)
@@ -316,6 +317,7 @@ class TestCutting:
 class TestValues:
     """Against each text encoded by itself, whole, through transformers' own model and hidden states."""
 
+    @pytest.mark.long
     @pytest.mark.parametrize("response", ["mean", "last"])
     @pytest.mark.parametrize(("prompt", "context"), [("last", "last"), ("mean", "mean"), ("last", "criterion")])
     @pytest.mark.parametrize("position", ["front", "behind"])
@@ -550,6 +552,7 @@ def shards(root: Path) -> int:
 
 
 class TestProcesses:
+    @pytest.mark.long
     def test_killed_three_times_it_ends_with_the_same_bytes(self, settings, tmp_path):
         small = replace(settings, shard_tokens=60)
         whole = extract([many()], small, tmp_path / "whole")
@@ -571,6 +574,7 @@ class TestProcesses:
         done = extract([many()], small, root)
         assert content(done.folder) == content(whole.folder)
 
+    @pytest.mark.long
     def test_two_at_once_do_not_collide(self, settings, tmp_path):
         small = replace(settings, shard_tokens=60)
         whole = extract([many()], small, tmp_path / "whole")
@@ -582,6 +586,7 @@ class TestProcesses:
         assert content(found) == content(whole.folder)
         assert not list(found.glob(".*"))
 
+    @pytest.mark.long
     def test_new_text_is_the_same_in_a_fresh_process(self, tiny, settings):
         code = f"""
 import sys, torch

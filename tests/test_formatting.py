@@ -79,6 +79,7 @@ def test_another_machine_writes_the_same_bytes():
     assert formatting.csv(moved(frame, 0, 1e-6)) != first
 
 
+@pytest.mark.long
 def test_another_machine_draws_the_same_figure():
     lines = [
         {"variable": v, "value": x, "quantity": "irreducible", "mean": x / 3, "low": x / 3 - 0.01, "high": x / 3 + 0.01}

@@ -433,6 +433,7 @@ def test_a_heavy_import_is_found():
     assert loaded("import micro_paper.theory.online", ("torch", "numpy", "transformers")) == ["torch", "numpy"]
 
 
+@pytest.mark.long
 def test_numbers_are_split_without_torch_and_tensors_with_it():
     call = (
         "print('H', decompose_error({0}([[[0.0, 1.0]]]), {0}([[1.0]]), {0}([[[0.0, 1.0], [0.0, 0.0]]])).cross_entropy)"

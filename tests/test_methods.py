@@ -25,6 +25,7 @@ def fitted(world):
     return {name: make(name, QUICK, 0).fit(world["train"], world["validation"]).adapt(context) for name in METHODS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_protocol(name, fitted, world):
     method = fitted[name]

@@ -149,12 +149,14 @@ def peeks(name: str, world: World, further: Pairs, settings: dict) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", METHODS)
 def test_no_row_learns_from_test_pairs(name, kind, worlds):
     assert peeks(name, *worlds[kind], KINDS[kind]) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_each_row_does_learn_from_training_pairs(name, worlds):
     """The same damage to the training pairs shows: the check above looks at something that can change."""

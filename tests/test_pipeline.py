@@ -98,6 +98,7 @@ def test_first_second_and_changed_runs(project):
     assert (project / "results" / "open" / "table_04_scale.csv").read_text() == "value\n2\n"
 
 
+@pytest.mark.long
 def test_a_failing_notebook_publishes_nothing_and_is_taken_up_again(project, make_notebook):
     path = project / "notebooks" / "04_scale.ipynb"
     good = path.read_text()
@@ -116,6 +117,7 @@ def test_a_failing_notebook_publishes_nothing_and_is_taken_up_again(project, mak
     assert (project / "results" / "open" / "manifest.jsonl").is_file()
 
 
+@pytest.mark.long
 def test_smoke_is_made_and_not_published(project):
     status, text = reproduce(project, profile="smoke")
     assert status == 0, text

@@ -107,6 +107,7 @@ def test_the_check_for_overlaps_finds_one():
     assert any("on top of the heads" in pair for pair in found) and ("off the page to the right", "page") in found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FIGURES)
 def test_same_bytes_twice_and_no_style_left_behind(name):
     before = dict(matplotlib.rcParams)

@@ -136,6 +136,7 @@ def test_the_item_is_published(profile, item):
     assert faults(item, profile, ROOT) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_published_profile_is_not_stale(profile):
     assert (ROOT / "results" / profile / "manifest.jsonl").is_file()

@@ -190,6 +190,7 @@ def count_faults(table: pd.DataFrame) -> list[str]:
     return wrong
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", PROFILES)
 def test_table_5_counts_the_data_as_loaded(profile, request):
     if profile == "open":

@@ -69,6 +69,7 @@ def test_dialogues_are_accepted(micro):
     assert len(micro.rank(messages, ANSWERS, CRITERION)) == 3
 
 
+@pytest.mark.long
 def test_a_fresh_process_gives_the_same_bits(micro, saved):
     code = (
         "import sys, json; from micro_paper import Micro; m = Micro.load(sys.argv[1]); "

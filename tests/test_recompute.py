@@ -231,6 +231,7 @@ def published(request) -> Published:
     return Published(request.param)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("like", TABLES)
 def test_tables_follow_from_the_stored_pairs(published, like):
     assert published.strangers == set()

@@ -99,6 +99,7 @@ def test_bad_input_is_refused_before_heavy_imports(notebook, checkout):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.long
 def test_a_failing_notebook_leaves_nothing_that_looks_finished(checkout, make_notebook):
     path = make_notebook(checkout / "notebooks" / "05_stage2.ipynb", "print('done')")
     out = run("05", "smoke")
@@ -118,6 +119,7 @@ def test_a_dead_kernel_is_a_failure(checkout, make_notebook):
     assert not (checkout / "build" / "smoke" / "notebooks" / "05_stage2.ipynb").exists()
 
 
+@pytest.mark.long
 def test_runs_side_by_side_do_not_collide(checkout, make_notebook):
     make_notebook(checkout / "notebooks" / "05_stage2.ipynb", "import time\ntime.sleep(1)\nprint('seed', seed)")
     running = [
@@ -132,6 +134,7 @@ def test_runs_side_by_side_do_not_collide(checkout, make_notebook):
     assert [shown(checkout / "out" / f"{seed}.ipynb") for seed in (1, 2)] == ["seed 1\n", "seed 2\n"]
 
 
+@pytest.mark.long
 def test_plain_papermill_fails_too_on_a_misspelt_parameter(notebook, checkout):
     papermill = [sys.executable, "-m", "papermill", "--no-progress-bar", str(notebook), "out.ipynb"]
     done = subprocess.run([*papermill, "-p", "sed", "3"], cwd=checkout, capture_output=True, text=True)
@@ -151,6 +154,7 @@ def test_the_kernel_is_the_running_interpreter_whatever_is_called_python3(notebo
     assert shown(run("05")) == shown(notebook)
 
 
+@pytest.mark.long
 def test_paths_are_those_of_the_command_and_the_build_folder_moves(checkout, make_notebook):
     parameters = 'profile: str = "smoke"  # its name\ntrain_on: str = "none"  # data'
     source = "import os\n\nprint(train_on, os.environ['MICRO_PAPER_CACHE'], os.environ['MICRO_PAPER_DATA'])"
@@ -224,6 +228,7 @@ def test_what_dead_processes_left_is_cleared_and_a_living_one_keeps_its_draft(tm
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
 
 
+@pytest.mark.long
 def test_refresh_brings_a_notebook_into_its_committed_form(notebook):
     content = read_notebook(notebook)
     content["metadata"]["papermill"] = {"duration": 1}

@@ -62,6 +62,7 @@ def held(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_ranks_alike_after_loading_or_is_refused(name, texts, tmp_path):
     world, features = texts

@@ -107,6 +107,7 @@ def test_other():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("required", "status", "counts"), [("1", 1, "1 failed, 1 skipped, 1 error"), ("", 0, "3 skipped")]
 )
@@ -119,6 +120,7 @@ def test_a_skip_for_want_of_data_fails_where_data_are_required(tmp_path, require
     assert done.returncode == status and counts in done.stdout, done.stdout
 
 
+@pytest.mark.long
 def test_a_module_skipped_for_want_of_data_fails_too(tmp_path):
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (tmp_path / "test_module.py").write_text("import pytest\npytest.skip('no mirror', allow_module_level=True)\n")

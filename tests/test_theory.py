@@ -104,6 +104,7 @@ def instances(draw):
     return Population(rewards, groups, pairs, rng.dirichlet(np.ones(x)))
 
 
+@pytest.mark.long
 @settings(max_examples=1000, deadline=None)
 @given(instances())
 def test_identity_and_every_bound(population):

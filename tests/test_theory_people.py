@@ -120,6 +120,7 @@ def test_em_never_falls_finds_planted_classes_and_rejects_one_class():
     assert fit.objective[-1] > one.objective[-1] + 0.05
 
 
+@pytest.mark.long
 def test_adjusted_rand_index_is_scikit_learns_and_its_interval_resamples_people():
     rng = np.random.default_rng(7)
     for _ in range(30):

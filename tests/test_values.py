@@ -171,6 +171,7 @@ def refused(capsys, *arguments: str) -> str:
     return said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "says"),
     [
