@@ -135,10 +135,14 @@ WIDE = {
 }
 
 
+# of a kernel, whatever a test before has set
+DEFAULTS = ("display.max_columns", 20, "display.max_rows", 60, "display.max_colwidth", 50, "display.width", 80)
+
+
 @pytest.mark.parametrize("form", [lambda x: ("text/html", x._repr_html_()), lambda x: ("text/plain", repr(x))])
 @pytest.mark.parametrize("frame", WIDE.values(), ids=WIDE)
 def test_a_cut_table_is_refused_and_a_whole_one_passes(good, form, frame):
-    with pd.option_context("display.max_columns", 20):  # as in a kernel
+    with pd.option_context(*DEFAULTS):
         good["cells"][2]["outputs"] = [shown(*form(frame))]
     assert any("shows something cut" in problem for problem in output_problems(good))
     good["cells"][2]["outputs"] = [shown(*form(Shown("Table 2", "All of it.", frame)))]
