@@ -145,6 +145,7 @@ def test_refuses_unknown_notebook_profile_and_parameters(root):
             Artifacts("bundled", "05_stage2", {"x": value}, root)
 
 
+@pytest.mark.long
 def test_figure_is_deterministic_also_in_another_process(root):
     out = Artifacts("bundled", "05_stage2", {}, root)
     shown = figure()
@@ -352,6 +353,7 @@ def test_publish_then_verify(root, frame):
     assert tree(root / "results") == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -427,6 +429,7 @@ def test_publish_refuses_changed_lost_and_double_files(root, frame, monkeypatch)
 
 
 # 7 files and the note that they are complete are written, then 4 folders are renamed
+@pytest.mark.long
 @pytest.mark.parametrize("fails_at", [1, 7, 8, 9, 10, 11, 12])
 def test_a_crash_while_publishing_publishes_nothing(root, frame, monkeypatch, fails_at):
     published(root, frame)

@@ -58,6 +58,7 @@ def test_texts_and_labels_are_as_recorded(name: str) -> None:
     assert fingerprint(name, seed=1) != SHA256[name]
 
 
+@pytest.mark.long
 def test_loading_is_quick() -> None:
     start = time.process_time()
     for cache in (registry._build, corpus.compose, candidates):
@@ -266,6 +267,7 @@ def test_labels_come_as_often_as_the_truth_says(name: str) -> None:
     assert ceilings["bayes_nll"] < np.log(2)
 
 
+@pytest.mark.long
 def test_the_truth_lines_up_with_load() -> None:
     for name in JUDGED:
         options = {"fold": 2, "size": 300}

@@ -23,6 +23,7 @@ def counted(name: str) -> Counter:
     return Counter(load_all(name)["attribute"])
 
 
+@pytest.mark.long
 def test_summeval_has_every_non_tied_pair(mirror: Path) -> None:
     whole = load_all("summeval")
     assert Counter(whole["attribute"]) == dict(zip(ATTRIBUTES, (10628, 3921, 5421, 10101), strict=True))

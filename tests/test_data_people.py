@@ -114,6 +114,7 @@ class TestStaged:
         both = found[found["size"] == 2]
         assert len(both) == comparisons and round(100 * (both["nunique"] == 2).mean(), 1) == share
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", SETS)
     def test_a_topic_or_document_stands_in_one_split(self, mirror: Path, name: str) -> None:
         whole = registry.build(name).frame

@@ -146,6 +146,7 @@ class TestTokens:
         assert list(found.where("mean")) == list(np.flatnonzero(found.user))
         assert "assistant" in chat.tokenizer.decode(found.ids[-14:]).lower()
 
+    @pytest.mark.long
     @pytest.mark.parametrize("position", ["front", "behind", "tagged"])
     @pytest.mark.parametrize("prompt", ["Tea?", DIALOGUE], ids=["text", "dialogue"])
     def test_criterion(self, chat, prompt, position):

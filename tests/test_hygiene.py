@@ -429,6 +429,7 @@ def test_an_import_is_light(statements, watched):
     assert statements and loaded(statements, watched) == []
 
 
+@pytest.mark.long
 def test_a_heavy_import_is_found():
     assert loaded("import micro_paper.theory.online", ("torch", "numpy", "transformers")) == ["torch", "numpy"]
 

@@ -210,6 +210,7 @@ def test_pairs_of_one_prompt_are_not_independent():
     assert (a.low, a.high) == pytest.approx((b.low, b.high))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_groups", [6, 40])
 def test_coverage_and_size(n_groups):
     """Some 95 % of the intervals cover the truth, with few prompts too; plain percentiles cover 86 % at 6."""

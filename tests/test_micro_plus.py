@@ -79,6 +79,7 @@ def test_adapting_again_starts_anew_and_forgetting_goes_back(fitted, read):
     assert np.array_equal(method.predict_proba(read["test"]), alone)
 
 
+@pytest.mark.long
 def test_contexts_in_stage_1_help_where_prompts_are_silent():
     people = synthetic.population(neutral=1.0)
     sets = [synthetic.sample(people, n, by_context=True, seed=i).pairs for i, n in enumerate((900, 200, 400))]

@@ -118,6 +118,7 @@ def conforms(name, world):
             yield "weights and margins are of other heads"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_every_row_conforms(name, tiny):
     assert list(conforms(name, tiny)) == []
