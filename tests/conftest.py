@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,16 @@ CHECK = "from micro_paper.workflow.parameters import check_parameters\n\nchosen 
 os.environ.pop("MICRO_PAPER_BUILD", None)  # tests build in folders of their own
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test calls does not run below `make test`
     os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def display_options() -> Iterator[None]:
+    """Put pandas' display options back after each test: a notebook that starts sets them for its whole process."""
+    import pandas as pd
+
+    names = [f"display.{name}" for name in ("max_rows", "max_columns", "max_colwidth", "width")]
+    with pd.option_context(*(part for name in names for part in (name, pd.get_option(name)))):
+        yield
 
 
 @pytest.fixture

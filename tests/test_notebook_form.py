@@ -135,7 +135,7 @@ WIDE = {
 }
 
 
-# of a kernel, whatever a test before has set
+# of a kernel; outside of one the number of columns is that of the terminal
 DEFAULTS = ("display.max_columns", 20, "display.max_rows", 60, "display.max_colwidth", 50, "display.width", 80)
 
 
