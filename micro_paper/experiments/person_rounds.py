@@ -68,7 +68,9 @@ class Round:
 
 
 def everyone(world: World) -> Pairs:
-    """Return the pairs of all splits of a world of people; the protocol cuts topics itself.
+    """Return the pairs of all splits of a world of people, but for those with one feature row on both sides.
+
+    The protocol cuts topics itself.
 
     Raises:
         InputError: the world names no people.
@@ -78,7 +80,8 @@ def everyone(world: World) -> Pairs:
     position = None
     if all(part.position is not None for part in parts):
         position = torch.cat([part.position for part in parts])
-    return replace(joined, user_id=np.concatenate([people_of(part) for part in parts]), position=position)
+    whole = replace(joined, user_id=np.concatenate([people_of(part) for part in parts]), position=position)
+    return whole.select((whole.chosen != whole.rejected).numpy())
 
 
 def rounds(pairs: Pairs, folds: Folds, seed: int) -> Iterator[Round]:
@@ -212,14 +215,18 @@ def of_people(pairs: Pairs, names: Iterable[str]) -> Pairs:
 
 
 def _reduced(pairs: Pairs, train: np.ndarray, dimensions: int) -> Pairs:
-    """Return the pairs with features scaled by their spread in training, on its principal directions."""
+    """Return the pairs with features scaled by their spread in training, on its principal directions.
+
+    The directions keep their lengths, but for one factor that gives the features of training a mean square of 1.
+    """
     taught = pairs.select(train)
     if not dimensions or not len(taught):
         return replace(pairs, derived=type(pairs.derived)())
     table = Scaler.of_responses(taught)(pairs.responses, torch.float64, torch.device("cpu"))
     if dimensions < table.shape[1]:
         table = table @ principal_directions(table[taught.chosen] - table[taught.rejected], dimensions).T
-    return pairs.with_tables(responses=table)
+    seen = table[torch.cat([taught.chosen, taught.rejected]).unique()]
+    return pairs.with_tables(responses=table / seen.square().mean().sqrt())
 
 
 def _folds(names: np.ndarray, count: int, rng: np.random.Generator, what: str) -> np.ndarray:

@@ -20,7 +20,7 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, math.inf)
 class PersonNone(PersonMethod):
     """The row `single_exact` of other people's labels: one head, nothing is learnt of a person."""
 
-    supervision = "binary labels of other people"
+    supervision = "binary labels"
 
     def _share(self, train_pairs: Pairs, validation: Pairs) -> None:
         self.pooled = SingleExact(self.settings, self.seed).fit(train_pairs, validation)
