@@ -246,7 +246,7 @@ class TestMrm:
             own = mrm.inner_loop(told, counted, w.expand(3, -1), 0.5)
             return -log_preference((asked * own[:, None]).sum(dim=-1)).mean(dim=1)
 
-        fixed = losses(torch.tensor([0.2, -0.4]).double()).softmax(dim=0)
+        fixed = losses(torch.tensor([0.2, -0.4], dtype=torch.float64)).softmax(dim=0)
 
         def value(w):
             return float((fixed * losses(torch.tensor(w))).sum())
