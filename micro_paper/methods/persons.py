@@ -138,9 +138,7 @@ class PersonMethod:
         chosen: what the tuning people chose, for the reader.
     """
 
-    supervision = (
-        "binary labels; user identity, in training and at test; labelled pairs of each user within the budget"
-    )
+    supervision = "binary labels; user identity, in training and at test; labelled pairs of each user within the budget"
 
     def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
         self.settings, self.seed = Settings.of(settings), seed
