@@ -385,6 +385,13 @@ class TestTables:
 
 
 class TestPopulation:
+    def test_positions_follow_their_pairs(self, pairs):
+        rows = np.array([5, 2, 9])
+        assert torch.equal(pairs.select(rows).position, pairs.position[rows])
+        assert torch.equal(pairs.flip().position, -pairs.position)
+        with pytest.raises(InputError, match="position has 3 rows"):
+            replace(pairs, position=pairs.position[:3])
+
     def test_it_is_what_it_says(self):
         made = synthetic_people.persons()
         assert len(np.unique(made.pairs.user_id)) == 60 and len(np.unique(made.pairs.prompt_id)) == 16

@@ -42,12 +42,13 @@ class Folds:
 
     Attributes:
         people, topics: number of folds of each, >= 2 and >= 3 (of which one is tested, one validates).
-        dimensions: principal directions of the training differences that features are reduced to; 0 = none, all.
+        dimensions: principal directions of the training differences that features are reduced to, for speed; 0 = the
+            features as they are.
     """
 
     people: int = 3
     topics: int = 4
-    dimensions: int = 128
+    dimensions: int = 64
 
     def __post_init__(self) -> None:
         for name, least in {"people": 2, "topics": 3, "dimensions": 0}.items():
