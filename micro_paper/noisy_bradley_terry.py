@@ -44,7 +44,7 @@ class NoisyBradleyTerry:
 
     Attributes:
         score: s, (m,), in nats for a judge of skill 1.
-        skill: (P,); 1 = as most, 0 = chooses at random, below 0 = against the others.
+        skill: (P,), 1 on average over labels; 0 = chooses at random, below 0 = against the others.
         bias: (P,) log-odds for the side that stands first.
         objective: the penalised negative log-likelihood at the fit, in nats, without constants of the priors.
     """
@@ -72,7 +72,10 @@ class NoisyBradleyTerry:
 def objective(
     theta: Floats, first: np.ndarray, second: np.ndarray, person: np.ndarray, sign: Floats, m: int, priors: Priors
 ) -> tuple[float, Floats]:
-    """Return the penalised negative log-likelihood (nats) of theta = (score, skill[, bias]) and its gradient.
+    """Return the penalised negative log-likelihood (nats) of theta = (score, v[, bias]) and its gradient.
+
+    skill_w = 1 + v_w - the mean of v over labels, so that the mean skill over labels is 1: a free scale would let the
+    scores, of which there are many, shrink at the cost of few skills.
 
     Args:
         theta: (m + P,) or, with biases, (m + 2 P,).
@@ -82,21 +85,25 @@ def objective(
         priors: of the parameters.
     """
     count = (len(theta) - m) // (2 if priors.bias else 1)
-    score, skill, bias = theta[:m], theta[m : m + count], theta[m + count :]
+    score, bias = theta[:m], theta[m + count :]
+    share = np.bincount(person, minlength=count) / len(person)
+    skill = _skill(theta[m : m + count], share)
     gap = score[first] - score[second]
     margin = skill[person] * gap + (bias[person] if priors.bias else 0.0)
     pull = -sign * expit(-sign * margin)  # d loss / d margin
     value = -log_expit(sign * margin).sum() + (score**2).sum() / (2 * priors.score**2)
     value += ((skill - 1) ** 2).sum() / (2 * priors.skill**2)
     by_item = np.bincount(first, pull * skill[person], m) - np.bincount(second, pull * skill[person], m)
-    parts = [
-        by_item + score / priors.score**2,
-        np.bincount(person, pull * gap, count) + (skill - 1) / priors.skill**2,
-    ]
+    by_skill = np.bincount(person, pull * gap, count) + (skill - 1) / priors.skill**2
+    parts = [by_item + score / priors.score**2, by_skill - share * by_skill.sum()]
     if priors.bias:
         value += (bias**2).sum() / (2 * priors.bias**2)
         parts.append(np.bincount(person, pull, count) + bias / priors.bias**2)
     return float(value), np.concatenate(parts)
+
+
+def _skill(v: Floats, share: Floats) -> Floats:
+    return 1 + v - share @ v
 
 
 def fit_noisy_bradley_terry(
@@ -139,12 +146,13 @@ def fit_noisy_bradley_terry(
         raise InputError(f"preferred must be true or false, got {won.dtype}")
     if (same := numbers["first"] == numbers["second"]).any():
         raise InputError(f"row {int(same.argmax())} compares an item with itself: leave it out")
-    start = np.concatenate([np.zeros(items), np.ones(people), np.zeros(people if priors.bias else 0)])
+    start = np.zeros(items + (2 if priors.bias else 1) * people)
     sign = np.where(won, 1.0, -1.0)
     arguments = (numbers["first"], numbers["second"], numbers["person"], sign, items, priors)
     options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "gtol": TOLERANCE * n, "ftol": 0.0, "maxcor": 30}
     found = minimize(objective, start, arguments, method="L-BFGS-B", jac=True, options=options)
     if (steep := np.abs(found.jac).max()) > 100 * TOLERANCE * n:  # a stop for want of digits is near enough
         raise InputError(f"the gradient is still {steep:.1e} after {found.nit} steps: use narrower priors")
-    score, skill, bias = np.split(found.x, [items, items + people])
+    score, v, bias = np.split(found.x, [items, items + people])
+    skill = _skill(v, np.bincount(numbers["person"], minlength=people) / n)
     return NoisyBradleyTerry(score, skill, bias if priors.bias else np.zeros(people), float(found.fun))

@@ -20,9 +20,15 @@ def judged(seed: int = 0, n: int = 60, items: int = 5, people: int = 3) -> tuple
     return first, second, rng.integers(people, size=n), rng.random(n) < 0.5
 
 
+def skills(v: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Skills of which the mean over labels is 1."""
+    return 1 + v - np.mean([v[w] for w in person])
+
+
 def slow_loss(theta: np.ndarray, labels: tuple[np.ndarray, ...], items: int, people: int, priors: Priors) -> float:
     """The penalised loss, written label by label."""
-    score, skill, bias = theta[:items], theta[items : items + people], theta[items + people :]
+    score, bias = theta[:items], theta[items + people :]
+    skill = skills(theta[items : items + people], labels[2])
     total = 0.0
     for a, b, w, won in zip(*labels, strict=True):
         p = 1 / (1 + np.exp(-(skill[w] * (score[a] - score[b]) + (bias[w] if len(bias) else 0))))
@@ -50,12 +56,23 @@ def test_the_objective_and_its_gradient(priors: Priors) -> None:
 def test_no_other_optimiser_finds_better(seed: int, priors: Priors) -> None:
     labels = judged(seed)
     found = fit_noisy_bradley_terry(*labels, items=5, people=3, priors=priors)
-    theta = np.concatenate([found.score, found.skill, found.bias if priors.bias else []])
+    theta = np.concatenate([found.score, found.skill - 1, found.bias if priors.bias else []])
     assert found.objective == pytest.approx(slow_loss(theta, labels, 5, 3, priors), rel=1e-10)
-    start = np.concatenate([np.zeros(5), np.ones(3), np.zeros(len(theta) - 8)])
-    other = minimize(slow_loss, start, (labels, 5, 3, priors), method="BFGS", options={"gtol": 1e-4})
+    assert found.skill[labels[2]].mean() == pytest.approx(1)
+    other = minimize(slow_loss, 0 * theta, (labels, 5, 3, priors), method="BFGS", options={"gtol": 1e-4})
     assert found.objective <= other.fun + 1e-6
-    np.testing.assert_allclose(theta, other.x, atol=5e-3)
+    np.testing.assert_allclose(found.score, other.x[:5], atol=5e-3)
+    np.testing.assert_allclose(found.skill, skills(other.x[5:8], labels[2]), atol=5e-3)
+    np.testing.assert_allclose(theta[8:], other.x[8:], atol=5e-3)
+
+
+def test_few_judges_of_many_items_keep_their_scale() -> None:
+    """Were the mean skill free, scores would shrink and skills grow with the number of items."""
+    truth, labels = simulated(2, people=4, labels=1500, items=800)
+    found = fit_noisy_bradley_terry(*labels, items=800, people=4)
+    assert found.skill[labels[2]].mean() == pytest.approx(1)
+    scale = found.score.std() / (truth.score.std() * truth.skill.mean())
+    assert 0.7 < scale < 1.3 and np.abs(found.skill - truth.skill / truth.skill.mean()).max() < 0.35
 
 
 def test_equal_skills_are_plain_bradley_terry() -> None:
@@ -103,7 +120,7 @@ def test_a_judge_against_the_others_has_a_negative_skill() -> None:
 def test_what_has_no_label_stays_at_its_prior() -> None:
     labels = judged()
     found = fit_noisy_bradley_terry(*labels, items=6, people=4)
-    assert (found.score[5], found.skill[3], found.bias[3]) == pytest.approx((0, 1, 0), abs=1e-9)
+    assert (found.score[5], found.skill[3], found.bias[3]) == pytest.approx((0, 1, 0), abs=1e-4)
     np.testing.assert_allclose(found.margin([0, 5], [5, 0]), [found.score[0], -found.score[0]])
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from micro_paper.data import registry, ukp
 from micro_paper.errors import InputError
 from micro_paper.intervals import Interval, bootstrap, expanded_percentiles, resamples
-from micro_paper.metrics import MACRO, Floats, decided
+from micro_paper.metrics import Floats, decided
 from micro_paper.noisy_bradley_terry import NoisyBradleyTerry, Priors, fit_noisy_bradley_terry
 
 SOURCES = {  # data set -> the data set with every person's judgements, and its options
@@ -26,6 +27,8 @@ SOURCES = {  # data set -> the data set with every person's judgements, and its 
     "wmt-mqm": ("wmt-mqm", {"raters": True}),
 }
 EVERYONE = "everyone"
+EVERY_ATTRIBUTE = "all attributes"
+SYNTHETIC = "synthetic-people"  # simulated, for a run without data
 FOLDS = 5  # of people: scores that meet a person's labels are fitted without them
 
 
@@ -97,14 +100,17 @@ class Judgements:
 def load_judgements(name: str) -> Judgements:
     """Return the choices of all people of a data set; of `ukp-workers` of those with few choices too.
 
+    SYNTHETIC is `simulated` with generator 0.
+
     Raises:
         InputError: another data set: none but these has single persons' choices on shared pairs. MissingError: the data
             cannot be reached.
     """
+    if name == SYNTHETIC:
+        return simulated(np.random.default_rng(0))
     if name not in SOURCES:
-        raise InputError(
-            f"{name} has no pairs that several people judged, each for themselves: use {', '.join(SOURCES)}"
-        )
+        known = ", ".join([*SOURCES, SYNTHETIC])
+        raise InputError(f"{name} has no pairs that several people judged, each for themselves: use {known}")
     source, options = SOURCES[name]
     return from_frame(registry.build(source, **options).frame, rated=name == "wmt-mqm")
 
@@ -147,6 +153,49 @@ def from_frame(frame: pd.DataFrame, *, rated: bool = False) -> Judgements:
         shown=shown,
         names=np.asarray(names, dtype=str),
     )
+
+
+def simulated(
+    rng: np.random.Generator,
+    *,
+    people: int = 60,
+    labels: int = 80,
+    topics: int = 8,
+    items: int = 12,
+    skill: float = 0.3,
+    bias: float = 0.2,
+    taste: float = 0.5,
+) -> Judgements:
+    """Return judgements of a population with known truth: a shared taste, and slopes on length of each person's own.
+
+    Args:
+        people, labels: how many people, and choices of each.
+        topics, items: how many topics, and items of each; only items of one topic are compared.
+        skill, bias, taste: standard deviations over people of skill (about 1), bias and slope on length, in nats.
+    """
+    length = rng.normal(size=(topics, items))
+    score = 1.5 * rng.normal(size=(topics, items)) + 0.5 * length
+    person = np.repeat(np.arange(people), labels)
+    topic = rng.integers(topics, size=len(person))
+    one = rng.integers(items, size=len(person))
+    other = (one + rng.integers(1, items, size=len(person))) % items
+    # a pair is shown in the same order to all
+    one, other = np.where((one + other) % 2 == (one < other), (one, other), (other, one))
+    gap = length[topic, one] - length[topic, other]
+    scale = np.sqrt(np.mean(gap**2))
+    skills, biases, slopes = rng.normal(1, skill, people), rng.normal(0, bias, people), rng.normal(0, taste, people)
+    margin = skills[person] * (score[topic, one] - score[topic, other]) + biases[person]
+    p = expit(margin + slopes[person] * gap / scale)
+    first, second = topic * items + one, topic * items + other
+    names = np.array([f"person {number + 1}" for number in range(people)])
+    pair = np.minimum(first, second) * topics * items + np.maximum(first, second)
+    comparison = np.unique(pair, return_inverse=True)[1]
+    once = np.unique(person * (comparison.max() + 1) + comparison, return_index=True)[1]
+    attribute = np.full(len(person), "preference")
+    every = Judgements(
+        first, second, person, rng.random(len(p)) < p, comparison, attribute, topic, gap / scale, True, names
+    )
+    return every.select(np.sort(once))
 
 
 def frequent(judgements: Judgements, least: int) -> np.ndarray:
@@ -348,6 +397,8 @@ def populations(name: str, judgements: Judgements) -> dict[str, tuple[Judgements
             f"people with {least} or more choices": (judgements, frequent(judgements, least), None),
             EVERYONE: (judgements, None, None),
         }
+    if name == SYNTHETIC:
+        return {EVERYONE: (judgements, None, None)}
     found: dict[str, tuple[Judgements, np.ndarray | None, bool | None]] = {}
     if name == "ukp-criteria":
         found = {"same criterion": (judgements, None, True), "different criteria": (judgements, None, False)}
@@ -356,7 +407,7 @@ def populations(name: str, judgements: Judgements) -> dict[str, tuple[Judgements
         return found
     for attribute in np.unique(judgements.attribute):
         found[str(attribute)] = (judgements.select(judgements.attribute == attribute), None, None)
-    return found | {MACRO: (judgements, None, None)}
+    return found | {EVERY_ATTRIBUTE: (judgements, None, None)}
 
 
 def agreement_table(names: list[str], rng: np.random.Generator, *, n_bootstrap: int = 2000) -> pd.DataFrame:
