@@ -122,7 +122,7 @@ LAYERS = (
     ("errors",),
     ("digits", "files", "paths"),
     ("bradley_terry", "method_files", "metrics", "pairs"),
-    ("convex", "intervals", "mixture", "training"),
+    ("convex", "intervals", "mixture", "noisy_bradley_terry", "training"),
     ("router",),
     ("stacked",),
     ("data", "methods", "paper", "theory"),
