@@ -31,8 +31,14 @@ class PersonNone(PersonMethod):
     def _vectors(self, pairs: Pairs, own: Tensor, count: int) -> Tensor:
         return self._unknown().expand(count, -1)
 
+    def _margins(self, pairs: Pairs) -> Tensor:
+        return torch.from_numpy(self.pooled.head_margins(pairs)).double()
+
+    def _weights(self, pairs: Pairs, vectors: Tensor) -> Tensor:
+        return torch.cat([vectors.new_ones(len(vectors), 1), vectors], dim=1)  # of the head of all, then the offset
+
     def _probability(self, pairs: Pairs, vectors: Tensor) -> np.ndarray:
-        return torch.from_numpy(self.pooled.head_margins(pairs)[:, 0]).double().sigmoid().numpy()
+        return (self._margins(pairs) * self._weights(pairs, vectors)).sum(dim=1).sigmoid().numpy()
 
 
 class PersonOffset(PersonNone):
@@ -69,21 +75,17 @@ class PersonOffset(PersonNone):
         """k, how many numbers an offset has."""
         return 1
 
-    def _margins_of(self, pairs: Pairs) -> Tensor:
-        return torch.from_numpy(self.pooled.head_margins(pairs)[:, 0]).double()
+    def _margins(self, pairs: Pairs) -> Tensor:
+        return torch.cat([super()._margins(pairs), self._feature(pairs) / self.unit], dim=1)
 
     def _vectors(self, pairs: Pairs, own: Tensor, count: int) -> Tensor:
         if math.isinf(self.strength):
             return self._unknown().expand(count, -1)
-        x, margin = self._feature(pairs) / self.unit, self._margins_of(pairs)
+        margin, x = self._margins(pairs).tensor_split([1], dim=1)
         labels = torch.bincount(own, minlength=count)
         order = own.argsort(stable=True)
-        parts = [values[order].split(labels.tolist()) for values in (x, margin)]
+        parts = [values[order].split(labels.tolist()) for values in (x, margin[:, 0])]
         return fit_bradley_terry(parts[0], self.strength / labels[:, None].double(), offsets=parts[1]).weight[:, 0]
-
-    def _probability(self, pairs: Pairs, vectors: Tensor) -> np.ndarray:
-        own = (self._feature(pairs) / self.unit * vectors).sum(dim=1)
-        return (self._margins_of(pairs) + own).sigmoid().numpy()
 
 
 class PersonRidge(PersonOffset):

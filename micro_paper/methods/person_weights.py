@@ -47,10 +47,12 @@ class PersonWeights(PersonMethod):
         gain = log_preference(self._margins(pairs))
         return gain.new_zeros(count, gain.shape[1]).index_add_(0, own, gain) / self.temperature
 
+    def _weights(self, pairs: Pairs, vectors: Tensor) -> Tensor:
+        return (self._log_prior(pairs) + vectors).softmax(dim=1)
+
     def _probability(self, pairs: Pairs, vectors: Tensor) -> np.ndarray:
-        weights = (self._log_prior(pairs) + vectors).softmax(dim=1)
         margins = self._margins(pairs)
-        p = (weights * margins.sigmoid()).sum(dim=1).clamp(0, 1)
+        p = (self._weights(pairs, vectors) * margins.sigmoid()).sum(dim=1).clamp(0, 1)
         return p.masked_fill((margins == 0).all(dim=1), 0.5).numpy()
 
 

@@ -143,7 +143,7 @@ class PersonMethod:
     def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
         self.settings, self.seed = Settings.of(settings), seed
         self.names: np.ndarray = np.array([], dtype=str)
-        self.table: Tensor
+        self.table = torch.empty(0, 0)  # without even the last row before `fit`
         self.chosen: dict[str, float] = {}
 
     def fit(self, train_pairs: Pairs, validation: Pairs, tuning: Told | None = None) -> Self:
@@ -166,7 +166,29 @@ class PersonMethod:
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
         """Return P(the person of each pair prefers chosen over rejected), (n,)."""
-        return self._probability(pairs, self.table[find_people(self.names, pairs)])
+        return self._probability(pairs, self._vectors_of(pairs))
+
+    def head_margins(self, pairs: Pairs) -> np.ndarray:
+        """Return the margin of every pair under every reward that people weigh, (n, K), in nats."""
+        return self._margins(pairs).numpy()
+
+    def mixture_weights(self, pairs: Pairs) -> np.ndarray:
+        """Return the weights that the person of each pair gives these rewards, (n, K)."""
+        return self._weights(pairs, self._vectors_of(pairs)).numpy()
+
+    def people(self) -> dict[str, Tensor]:
+        """Return the vector, (K,), of each person that the row is adapted to."""
+        return dict(zip(self.names.tolist(), self.table, strict=False))
+
+    def knowing(self, people: Mapping[str, Tensor]) -> Self:
+        """Return a copy that is adapted to these people alone, given their vectors as `people` returns them."""
+        new = copy.copy(self)
+        new.names = np.array(sorted(people), dtype=str)
+        new.table = torch.cat([*(people[name][None] for name in new.names.tolist()), self._unknown()])
+        return new
+
+    def _vectors_of(self, pairs: Pairs) -> Tensor:
+        return self.table[find_people(self.names, pairs)]
 
     def _share(self, train_pairs: Pairs, validation: Pairs) -> None:
         raise NotImplementedError
@@ -181,6 +203,14 @@ class PersonMethod:
     def _vectors(self, pairs: Pairs, own: Tensor, count: int) -> Tensor:
         """Return the vectors of people 0 .. count - 1 from n >= 1 labels, (count, K); `own` (n,) says whose."""
         raise NotImplementedError
+
+    def _margins(self, pairs: Pairs) -> Tensor:
+        """Return what `head_margins` does, in float64."""
+        raise NotImplementedError
+
+    def _weights(self, pairs: Pairs, vectors: Tensor) -> Tensor:
+        """Return what `mixture_weights` does, of people with these vectors, (n, K)."""
+        return vectors
 
     def _probability(self, pairs: Pairs, vectors: Tensor) -> np.ndarray:
         """Return P of each pair, (n,), under the vector of its person, (n, K)."""
