@@ -220,7 +220,10 @@ def _check_persons(tensors: Mapping[str, Tensor], settings: Settings, name: str,
     """Raise an InputError unless the tensors of a row that adapts to persons, and their names, are as they must be."""
     if not all(isinstance(user, str) for user in users) or users != sorted(set(users)):
         raise InputError(f"users {shown(users)} are no sorted names of different people")
-    _check_shapes(tensors, carried.shapes(name, settings, len(users), {k: tuple(v.shape) for k, v in tensors.items()}))
+    shapes = carried.shapes(name, settings, len(users), {k: tuple(v.shape) for k, v in tensors.items()})
+    if missing := shapes.keys() - tensors.keys():
+        raise InputError(f"{min(missing)} is missing")
+    _check_shapes(tensors, shapes)
     for name, tensor in tensors.items():
         if tensor.dtype != carried.dtype(name, settings):
             raise InputError(f"{name} is of {tensor.dtype}")
