@@ -174,7 +174,7 @@ def simulated(
         skill, bias, taste: standard deviations over people of skill (about 1), bias and slope on length, in nats.
     """
     length = rng.normal(size=(topics, items))
-    score = 1.5 * rng.normal(size=(topics, items)) + 0.5 * length
+    score = rng.normal(size=(topics, items)) + length
     person = np.repeat(np.arange(people), labels)
     topic = rng.integers(topics, size=len(person))
     one = rng.integers(items, size=len(person))
