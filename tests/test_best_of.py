@@ -63,7 +63,7 @@ class Linear:
         self.weights = torch.as_tensor(weights, dtype=torch.float64)
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
-        return torch.sigmoid((pairs.difference * pairs.context_features @ self.weights).sum(dim=1)).numpy()
+        return torch.sigmoid((pairs.difference * (pairs.context_features @ self.weights)).sum(dim=1)).numpy()
 
 
 def fitted(name: str, weights: object, pairs: Pairs = PAIRS, seed: int = 0) -> Fitted:
