@@ -16,8 +16,10 @@ from micro_paper.errors import InputError
 from micro_paper.experiments import best_of
 from micro_paper.experiments.runs import Fitted, Run
 from micro_paper.experiments.worlds import World, load_world
+from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Pairs
 
+QUICK = Settings(heads=2, dtype="float64", learning_rate=1e-2, epochs=1, stage2_epochs=2, tau=1e-2)
 # two prompts of four responses, and one whose two items have two responses each; attributes: good, short
 RATINGS = np.array(
     [[1, 4], [2, 3], [4, 3], [3, 1], [5, 1], [5, 2], [2, 2], [1, 2], [3, 1], [1, 1], [2, 5], [4, 5]], dtype=float
@@ -232,6 +234,15 @@ class TestTables:
             best_of.rank_correlation(found[found["method"].isin(["u", "v"])], np.random.default_rng(0))
         with pytest.raises(InputError, match="have different choices"):
             best_of.rank_correlation(found.iloc[1:], np.random.default_rng(0))
+
+    def test_fitted_methods_are_judged(self) -> None:
+        """Rows of METHODS on ratings that their features hold: told the attribute, the pick is the best."""
+        world = World("tiny", 0, big(7, 40), big(8), big(9), fingerprint="")
+        rows = ("oracle_attribute_exact", "single_exact", "single")
+        found = best_of.best_of([Run(world, 0).fit(row, QUICK).adapt(20) for row in rows])
+        table = best_of.regret_table(found).set_index(["method", "attribute"])["share"].unstack()["average"]
+        assert table["oracle_attribute_exact"] < 0.02 < table["single_exact"] < 0.6
+        assert len(best_of.rank_correlation(found, np.random.default_rng(0))) == 3
 
     def test_no_method_is_refused(self) -> None:
         with pytest.raises(InputError, match="at least one fitted method"):
