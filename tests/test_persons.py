@@ -290,19 +290,19 @@ def scores(pairs):
 
 class TestTables:
     def test_scores_are_whole(self, scores, pairs):
-        assert tuple(scores) == ("run", "row", "labels", "user_id", "pairs", "correct", "loss")
-        assert len(scores) == 60 * 3 * len(QUICK) and not scores.duplicated(["row", "labels", "user_id"]).any()
+        assert tuple(scores) == ("run", "method", "labels", "user_id", "pairs", "correct", "loss")
+        assert len(scores) == 60 * 3 * len(QUICK) and not scores.duplicated(["method", "labels", "user_id"]).any()
         same = scores.groupby("user_id")["pairs"].nunique()
         assert (same == 1).all()
         assert (scores["correct"] <= scores["pairs"]).all() and (scores["loss"] > 0).all()
 
     def test_without_labels_all_offsets_are_the_reference(self, scores):
-        none = scores[scores["labels"] == 0].pivot(index="user_id", columns="row", values="loss")
+        none = scores[scores["labels"] == 0].pivot(index="user_id", columns="method", values="loss")
         assert (none.sub(none["person_none"], axis=0).abs() < 1e-9).all(axis=None)
 
     def test_own_labels_gain_and_controls_do_not(self, scores):
         gains = persons.gains_table(scores, np.random.default_rng(0), n_bootstrap=2000)
-        at = gains[(gains["labels"] == 20) & (gains["metric"] == "accuracy")].set_index("row")
+        at = gains[(gains["labels"] == 20) & (gains["metric"] == "accuracy")].set_index("method")
         assert at.loc["person_ridge", "gain"] > 0.02 and at.loc["person_ridge", "low"] > 0
         assert at.loc["person_ridge", "p_holm"] < 0.05
         for control in ("peers", "shuffled_people", "person_position"):
@@ -321,7 +321,7 @@ class TestTables:
         for world, differ in ((pairs, True), (everyone(load_world("synthetic-people-alike")), False)):
             scores = persons.person_scores(world, SETTINGS, budgets=(0, 20), folds=FOLDS)
             gains = persons.gains_table(scores, np.random.default_rng(0), n_bootstrap=2000)
-            at = gains[(gains["labels"] == 20) & (gains["metric"] == "accuracy")].set_index("row")
+            at = gains[(gains["labels"] == 20) & (gains["metric"] == "accuracy")].set_index("method")
             found = set(at.index[(at["gain"] > 0) & (at["p_holm"] < 0.05)])
             controls = {name for name, row in PERSON_ROWS.items() if row.control}
             assert not found & controls
@@ -357,10 +357,10 @@ class TestTables:
         assert table.loc[50, "n_people"].eq(3).all() and table["n_runs"].eq(2).all()
 
     def test_intervals_are_those_of_the_bootstrap_over_people(self, scores):
-        part = scores[(scores["row"] == "person_ridge") & (scores["labels"] == 20)].sort_values("user_id")
+        part = scores[(scores["method"] == "person_ridge") & (scores["labels"] == 20)].sort_values("user_id")
         table = persons.curve_table(scores, np.random.default_rng(7), n_bootstrap=400)
         found = table[
-            (table["row"] == "person_ridge") & (table["labels"] == 20) & (table["metric"] == "accuracy")
+            (table["method"] == "person_ridge") & (table["labels"] == 20) & (table["metric"] == "accuracy")
         ].iloc[0]
         values = (part["correct"] / part["pairs"]).to_numpy()
         expected = intervals.bootstrap(values, part["user_id"].to_numpy(), rng=np.random.default_rng(7), n=400)
@@ -371,7 +371,7 @@ class TestTables:
     def test_gains_need_the_reference_and_the_same_people(self, scores):
         rng = np.random.default_rng(0)
         with pytest.raises(InputError, match="person_none"):
-            persons.gains_table(scores[scores["row"] != "person_none"], rng)
+            persons.gains_table(scores[scores["method"] != "person_none"], rng)
         with pytest.raises(InputError, match="same people"):
             persons.curve_table(scores.drop(index=scores.index[5]), rng)
 

@@ -17,8 +17,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from micro_paper import data
+from micro_paper.data import open as open_data
 from micro_paper.errors import InputError
 from micro_paper.experiments.runs import Fitted
+from micro_paper.experiments.worlds import World
 from micro_paper.intervals import Interval, bootstraps, check_resamples, expanded_percentiles, resamples
 from micro_paper.metrics import MACRO, Floats, correct
 from micro_paper.pairs import Pairs
@@ -181,6 +184,22 @@ def known_systems(pairs: Pairs, data: Iterable[tuple[str, str, str]], systems: p
         raise InputError("every prompt is a test prompt: the best system has to be chosen on other prompts")
     here = place >= 0
     return fixed_system(pairs, place[here], systems["system"].to_numpy()[here], elsewhere)
+
+
+def fixed_systems(worlds: Iterable[World]) -> dict[int, np.ndarray] | None:
+    """Return fold -> `known_systems` of the test pairs, for `best_of`; None of data whose authors are not known.
+
+    Args:
+        worlds: folds of one data set. Of SummEval it is known which system wrote a summary.
+    """
+    out = {}
+    for world in worlds:
+        if world.name != "summeval":
+            return None
+        rows = data.load(world.name, "test", fold=world.fold)
+        texts = zip(rows["prompt_id"], rows["chosen"], rows["rejected"], strict=True)
+        out[world.fold] = known_systems(world.test, texts, open_data.summeval_systems())
+    return out
 
 
 def best_of(fitted: Iterable[Fitted], fixed: dict[int, np.ndarray] | None = None) -> pd.DataFrame:

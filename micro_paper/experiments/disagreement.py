@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from micro_paper.data import registry, ukp
+from micro_paper.data import registry, synthetic_people, ukp
 from micro_paper.errors import InputError
 from micro_paper.intervals import Interval, bootstrap, expanded_percentiles, resamples
 from micro_paper.metrics import Floats, decided
 from micro_paper.noisy_bradley_terry import NoisyBradleyTerry, Priors, fit_noisy_bradley_terry
+from micro_paper.pairs import Pairs
 
 SOURCES = {  # data set -> the data set with every person's judgements, and its options
     "ukp-workers": ("ukp-criteria", {"uncoded": True}),
@@ -28,7 +29,7 @@ SOURCES = {  # data set -> the data set with every person's judgements, and its 
 }
 EVERYONE = "everyone"
 EVERY_ATTRIBUTE = "all attributes"
-SYNTHETIC = "synthetic-people"  # simulated, for a run without data
+SYNTHETIC = "synthetic-people"  # of known tastes, for a run without data
 FOLDS = 5  # of people: scores that meet a person's labels are fitted without them
 
 
@@ -100,14 +101,14 @@ class Judgements:
 def load_judgements(name: str) -> Judgements:
     """Return the choices of all people of a data set; of `ukp-workers` of those with few choices too.
 
-    SYNTHETIC is `simulated` with generator 0.
+    SYNTHETIC is the world of that name.
 
     Raises:
         InputError: another data set: none but these has single persons' choices on shared pairs. MissingError: the data
             cannot be reached.
     """
     if name == SYNTHETIC:
-        return simulated(np.random.default_rng(0))
+        return from_pairs(synthetic_people.persons().pairs)
     if name not in SOURCES:
         known = ", ".join([*SOURCES, SYNTHETIC])
         raise InputError(f"{name} has no pairs that several people judged, each for themselves: use {known}")
@@ -155,6 +156,35 @@ def from_frame(frame: pd.DataFrame, *, rated: bool = False) -> Judgements:
         cluster=pd.factorize(table["prompt_id"])[0],
         length=gap / (np.sqrt(np.mean(gap**2)) or 1.0),
         shown=shown,
+        names=np.asarray(names, dtype=str),
+    )
+
+
+def from_pairs(pairs: Pairs) -> Judgements:
+    """Return the judgements of pairs on features; every feature row is an item, lengths are those of the pairs.
+
+    Raises:
+        InputError: the pairs do not say who judged, or which response was shown first.
+    """
+    if pairs.user_id is None or pairs.position is None:
+        raise InputError("pairs need user_id and position: disagreement needs to know who saw what")
+    preferred = pairs.position.numpy() > 0
+    chosen, rejected = pairs.chosen.numpy(), pairs.rejected.numpy()
+    first, second = np.where(preferred, chosen, rejected), np.where(preferred, rejected, chosen)
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    person, names = pd.factorize(pairs.user_id)
+    words = np.log1p(pairs.lengths.numpy().astype(np.float64))
+    gap = words[first] - words[second]
+    return Judgements(
+        first=first,
+        second=second,
+        person=person,
+        preferred=preferred,
+        comparison=pd.factorize(pd.MultiIndex.from_arrays([low, high]))[0],
+        attribute=np.asarray(pairs.attribute, dtype=str),
+        cluster=pd.factorize(pairs.prompt_id)[0],
+        length=gap / (np.sqrt(np.mean(gap**2)) or 1.0),
+        shown=True,
         names=np.asarray(names, dtype=str),
     )
 

@@ -24,7 +24,7 @@ from micro_paper.pairs import Pairs
 
 BUDGETS = (0, 2, 5, 10, 20, 50)  # labels of a person
 LEAST = 20  # labels that everybody in a table has
-SCORES = ("run", "row", "labels", "user_id", "pairs", "correct", "loss")
+SCORES = ("run", "method", "labels", "user_id", "pairs", "correct", "loss")
 METRICS = ("accuracy", "accuracy_by_label", "accuracy_worst_tenth", "nll", "nll_by_label")
 
 
@@ -51,7 +51,7 @@ def person_scores(
         folds: None = `Folds()`.
 
     Returns:
-        One row a run, row, budget and person: run, row, labels, user_id, pairs (asked), correct and loss (sums over
+        One row a run, row, budget and person: run, method, labels, user_id, pairs (asked), correct and loss (sums over
         these, the loss in nats).
 
     Raises:
@@ -71,7 +71,7 @@ def person_scores(
     if not parts:
         raise InputError(f"nobody has {least} labels to adapt with: lower `least`")
     each = pd.concat(parts, ignore_index=True)
-    keys = ["run", "row", "labels", "user_id"]
+    keys = ["run", "method", "labels", "user_id"]
     return each.groupby(keys, sort=False, as_index=False)[["pairs", "correct", "loss"]].sum()
 
 
@@ -90,7 +90,7 @@ def _scores_of_round(
             asked = of_people(made.test.ask, people)
             if len(asked):
                 p = method.adapt(first_labels(of_people(told[row.labels], people), labels)).predict_proba(asked)
-                parts.append(_by_person(p, asked).assign(run=run, row=name, labels=labels))
+                parts.append(_by_person(p, asked).assign(run=run, method=name, labels=labels))
     return parts
 
 
@@ -104,6 +104,19 @@ def labels_of(made: Round, whose: str, seed: int) -> Pairs:
 def _by_person(p: np.ndarray, asked: Pairs) -> pd.DataFrame:
     frame = pd.DataFrame({"user_id": people_of(asked), "correct": metrics.correct(p), "loss": metrics.pair_nll(p)})
     return frame.assign(pairs=1).groupby("user_id", as_index=False)[["pairs", "correct", "loss"]].sum()
+
+
+def by_person(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores behind the tables, a line a row, number of labels and person, means over runs.
+
+    Args:
+        scores: of `person_scores`.
+
+    Returns:
+        method, labels, user_id, pairs, correct, loss, n_runs.
+    """
+    groups = scores.groupby(["method", "labels", "user_id"], sort=False)
+    return groups[["pairs", "correct", "loss"]].mean().assign(n_runs=groups["run"].nunique()).reset_index()
 
 
 def curve_table(
@@ -121,7 +134,7 @@ def curve_table(
         most: largest budgets; one that nobody has is left out.
 
     Returns:
-        people_with, row, labels, metric, value, low, high, n_people, n_runs.
+        people_with, method, labels, metric, value, low, high, n_people, n_runs.
     """
     out = []
     for population in _populations(scores, rng, most, n_bootstrap):
@@ -144,9 +157,9 @@ def gains_table(
         scores, rng, most, n_bootstrap: as for `curve_table`.
 
     Returns:
-        people_with, row, labels, metric, gain, low, high, p_value, p_holm, control, n_people, n_runs.
+        people_with, method, labels, metric, gain, low, high, p_value, p_holm, control, n_people, n_runs.
     """
-    if REFERENCE not in set(scores["row"]):
+    if REFERENCE not in set(scores["method"]):
         raise InputError(f"gains are over the row {REFERENCE}: run it too")
     out = []
     for population in _populations(scores, rng, most, n_bootstrap):
@@ -169,7 +182,7 @@ def gains_table(
     return table
 
 
-_KEYS = ("people_with", "row", "labels", "metric")
+_KEYS = ("people_with", "method", "labels", "metric")
 _Cell = tuple[np.ndarray, np.ndarray, np.ndarray]  # pairs, correct, loss of each person, means over runs
 
 
@@ -183,10 +196,10 @@ class _Population:
         self.size, self.runs = len(people), part["run"].nunique()
         check_resamples(self.size, n_bootstrap)
         self.times = resamples(self.size, rng, n_bootstrap)
-        mean = part.groupby(["row", "labels", "user_id"], sort=False)[["pairs", "correct", "loss"]].mean()
+        mean = part.groupby(["method", "labels", "user_id"], sort=False)[["pairs", "correct", "loss"]].mean()
         self.cells: dict[tuple[str, int], _Cell] = {}
-        for (row, labels), cell in mean.groupby(level=["row", "labels"], sort=False):
-            own = cell.droplevel(["row", "labels"]).reindex(people)
+        for (row, labels), cell in mean.groupby(level=["method", "labels"], sort=False):
+            own = cell.droplevel(["method", "labels"]).reindex(people)
             if own.isna().any(axis=None):
                 raise InputError(f"{row} at {labels} labels lacks people that others have: score the same people")
             self.cells[row, int(labels)] = tuple(own[name].to_numpy() for name in ("pairs", "correct", "loss"))
