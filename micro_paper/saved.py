@@ -218,7 +218,7 @@ def _check(tensors: Mapping[str, Tensor], settings: Settings, adapted: bool) -> 
 
 def _check_persons(tensors: Mapping[str, Tensor], settings: Settings, name: str, users: list[Any]) -> None:
     """Raise an InputError unless the tensors of a row that adapts to persons, and their names, are as they must be."""
-    if not all(isinstance(user, str) for user in users) or users != sorted(set(users)):
+    if not all(isinstance(user, str) and "\0" not in user for user in users) or users != sorted(set(users)):
         raise InputError(f"users {shown(users)} are no sorted names of different people")
     shapes = carried.shapes(name, settings, len(users), {k: tuple(v.shape) for k, v in tensors.items()})
     if missing := shapes.keys() - tensors.keys():
