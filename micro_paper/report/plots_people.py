@@ -35,7 +35,7 @@ def people_figure(gains: pd.DataFrame) -> Figure:
         _curves(left, part, distinct(last.method))
         _intervals(right, last)
         left.set(title=f"{part.n_people.iloc[0]} people", ylabel="gain in accuracy")
-        right.set_title(f"at {most} labels, 95 % intervals over people")
+        right.set_title(f"at {most} labels, 95 % intervals")
     axes[-1][0].set_xlabel("labels of the person")
     axes[-1][1].set_xlabel("gain in accuracy")
     return figure
