@@ -12,6 +12,7 @@ from micro_paper.claims.evidence import Entry, Part, collect
 from micro_paper.experiments.head_audit import TRAINED
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
+from micro_paper.paper.verdicts import CONTROL
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Sections:
 
 
 def _merged(table: pd.DataFrame, method: str) -> Iterator[Part]:
-    """At the strictest threshold at which heads of the method merged; validation decides."""
+    """At the strictest threshold at which heads of the method merged, in the runs in which they did."""
     rows = table[(table["attribute"] == MACRO) & (table["runs_merged"] > 0) & (table["method"] == method)]
     strictest = rows.groupby("dataset")["threshold"].transform("max")
     for line in rows[rows["threshold"] == strictest].itertuples():
         found = Interval(line.difference, line.low, line.high, int(line.n_prompts))
         text = f"merged above {line.threshold:g}, accuracy after - before"
-        yield Part(line.dataset, text, found, int(line.n_runs))
+        yield Part(line.dataset, text, found, int(line.runs_merged))
 
 
 def _masked(effects: pd.DataFrame, method: str) -> Iterator[Part]:
@@ -42,19 +43,20 @@ def _masked(effects: pd.DataFrame, method: str) -> Iterator[Part]:
 
 
 def _over_single(signs: dict[str, int], of: Sections, method: str) -> Iterator[Part]:
-    """Each section less the single head's, or with sign -1 the other way round."""
+    """Each section less the single heads', or with sign -1 the other way round."""
     table = of.differences
-    rows = table[(table["method"] == "single") & (table["reference"] == method)]
-    for line in rows.itertuples():
-        if line.section not in signs:
-            continue
-        if signs[line.section] > 0:
-            found = Interval(line.difference, line.low, line.high, 0)
-            name = "average" if line.section == MACRO else f"{line.section} rises"
-            yield Part(line.dataset, f"{name}, {method} - single", found, of.n_runs)
-        else:
-            found = Interval(-line.difference, -line.high, -line.low, 0)
-            yield Part(line.dataset, f"{line.section} falls, single - {method}", found, of.n_runs)
+    for other, kind in (("single", ""), ("single_exact", CONTROL)):
+        for line in table[(table["method"] == other) & (table["reference"] == method)].itertuples():
+            if line.section not in signs:
+                continue
+            if signs[line.section] > 0:
+                found = Interval(line.difference, line.low, line.high, 0, p_value=line.p_value)
+                name = "average" if line.section == MACRO else f"{line.section} rises"
+                text = f"{name}, {method} - {other}"
+            else:
+                found = Interval(-line.difference, -line.high, -line.low, 0, p_value=line.p_value)
+                text = f"{line.section} falls, {other} - {method}"
+            yield Part(line.dataset, text, found, of.n_runs, kind=kind, reference=other)
 
 
 SECTIONS = {"chat-hard": 1, "reasoning": 1, "chat": -1, "safety": -1}

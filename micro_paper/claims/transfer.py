@@ -8,11 +8,14 @@ from functools import partial
 
 import pandas as pd
 
-from micro_paper.claims.evidence import Entry, Part, collect, of_line
+from micro_paper.claims import protocol
+from micro_paper.claims.evidence import Entry, Part, collect
 from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
+from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
+from micro_paper.paper.verdicts import CONTROL
 
 
 @dataclass(frozen=True)
@@ -22,26 +25,35 @@ class Finding:
     evaluation: Evaluation
     seed: int
     n_bootstrap: int
+    plan: protocol.Protocol
 
 
-def ordering(rows: Sequence[str], of: Finding, method: str) -> Iterator[Part]:
-    """Yield the average accuracy of the method less that of each row, paired."""
-    found = of.evaluation
+def _over(claim: str, of: Finding, method: str) -> Iterator[Part]:
+    """Yield the average accuracy of the method less that of each reference and control, paired."""
+    found, measure = of.evaluation, of.plan.measures[claim]
     gaps = evaluation.differences(found, method, seed=of.seed, n_bootstrap=of.n_bootstrap)
-    average = gaps[gaps.attribute == MACRO].set_index("method", drop=False)
-    for other in rows:
+    average = gaps[gaps.attribute == MACRO].set_index("method")
+    prompts = found.pairs["prompt_id"].nunique()
+    for other, kind in [*((row, "") for row in measure.references), *((row, CONTROL) for row in measure.controls)]:
         if other not in average.index:
+            if kind:
+                continue  # without its control the claim cannot hold, which judging says
             raise InputError(f"{method} is compared with {other!r}, which was not evaluated on {found.world}")
-        yield of_line(average.loc[other], f"{method} - {other}", len(found.chosen[method]))
+        line = average.loc[other]
+        interval = Interval(line.difference, line.low, line.high, prompts, p_value=line.p_value)
+        runs = min(len(found.chosen[name]) for name in (method, other))
+        yield Part(found.world, f"{method} - {other}", interval, runs, kind=kind, reference=other)
 
 
-REWARDS = ("single", "static_learned", "static_uniform", "shared_base")
-DEEPER = ("single", "static_learned", "armo")
+def _entry(claim: str, compared: str, on: str) -> Entry:
+    return Entry(claim, compared, (on,), "ordering", partial(_over, claim))
+
+
 ENTRIES = (
-    Entry("C26", "trained on a large binary set: over each", ("binary",), "ordering", partial(ordering, REWARDS)),
-    Entry("C27", "trained on a rated set: over each", ("rated",), "ordering", partial(ordering, REWARDS)),
-    Entry("C41", "on a larger backbone: over each", ("rpr",), "ordering", partial(ordering, DEEPER)),
-    Entry("C42", "on a larger backbone: over each", ("helpsteer",), "ordering", partial(ordering, DEEPER)),
+    _entry("C26", "trained on a large binary set: over each", "binary"),
+    _entry("C27", "trained on a rated set: over each", "rated"),
+    _entry("C41", "on a larger backbone: over each", "rpr"),
+    _entry("C42", "on a larger backbone: over each", "helpsteer"),
 )
 TRAINING = {"binary": "preference-700K", "rated": "HelpSteer2"}  # the paper's, that such a source stands for
 
@@ -62,4 +74,5 @@ def evidence(results: Mapping[str, Evaluation], *, seed: int = 0, n_bootstrap: i
     Raises:
         InputError: a row to compare with was not evaluated.
     """
-    return collect(ENTRIES, {name: Finding(result, seed, n_bootstrap) for name, result in results.items()})
+    plan = protocol.read()
+    return collect(ENTRIES, {name: Finding(result, seed, n_bootstrap, plan) for name, result in results.items()})

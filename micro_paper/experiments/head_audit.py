@@ -124,26 +124,26 @@ def merging(
     """Merge heads that agree on validation pairs, after stage 2, and measure on test pairs (appendix C.3).
 
     Returns:
-        Columns MERGED: by data set, method, threshold and attribute (average last). Methods without heads, or with one,
-        are left out.
+        Columns MERGED: by data set, method, threshold and attribute (average last); accuracies before and after are of
+        the runs in which heads merged, or of all where none did. Methods without heads, or with one, are left out.
     """
     lines, fitted = [], [f for f in fitted if f.predicts_alone and len(f.heads.head_weights()) > 1]
     for world, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
         runs = [f for f in fitted if (f.world.name, f.name) == (world, name)]
-        attribute, prompt = (
-            np.concatenate([getattr(f.world.test, c) for f in runs]) for c in ("attribute", "prompt_id")
-        )
-        before = np.concatenate([metrics.correct(f.predict()) for f in runs])
         closest = [_closest(f.heads.head_margins(f.world.validation)) for f in runs]
         for threshold in thresholds:
             merged = [head_surgery.merge_heads(f.heads, f.world.validation, threshold) for f in runs]
             left = np.array([len(m.head_weights()) for m in merged])
             count = len(runs[0].heads.head_weights())
-            p = [m.predict_proba(f.world.test) for m, f in zip(merged, runs, strict=True)]
+            some = left < count if (left < count).any() else np.full(len(runs), True)
+            of_some = [(f, m) for f, m, own in zip(runs, merged, some, strict=True) if own]
+            tests = [f.world.test for f, _ in of_some]
+            attribute, prompt = (np.concatenate([getattr(t, c) for t in tests]) for c in ("attribute", "prompt_id"))
+            before = np.concatenate([metrics.correct(f.predict()) for f, _ in of_some])
+            after = np.concatenate([metrics.correct(m.predict_proba(f.world.test)) for f, m in of_some])
             base = {"dataset": world, "method": name, "threshold": threshold, "heads_before": count}
             base["correlation"] = float(np.mean(closest))
             base |= {"heads_left": left.mean(), "runs_merged": int((left < count).sum()), "n_runs": len(runs)}
-            after = np.concatenate([metrics.correct(q) for q in p])
             compared = head_surgery.compare(before, after, attribute, prompt, seed=seed, n_bootstrap=n_bootstrap)
             lines += [base | line for line in compared]
     return pd.DataFrame(lines, columns=MERGED)

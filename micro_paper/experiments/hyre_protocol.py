@@ -197,17 +197,37 @@ def compare_on_rest(
     seed: int = 0,
     n_bootstrap: int = 10_000,
     reference: str = "hyre",
+    further: Sequence[str] = (),
     **options,
 ) -> pd.DataFrame:
     """Return accuracy of every row on the same rest, and its difference to `reference`; columns as COLUMNS.
 
     Correctness is averaged over draws and runs by pair, then the intervals resample prompts.
 
-    Args: as `rest_values`; `options` are its temperature, loss and rest.
+    Args: as `rest_values`; `options` are its temperature, loss and rest. The lines are repeated with the difference to
+        each of the rows `further`.
     """
     values = rest_values(evaluation, rows, heads_of, shots=shots, resamples=resamples, seed=seed, **options)
-    if reference not in values:
-        raise InputError(f"reference {reference!r} is not among the rows {', '.join(values)}")
+    for name in (reference, *further):
+        if name not in values:
+            raise InputError(f"reference {name!r} is not among the rows {', '.join(values)}")
+    tables = [
+        _against(evaluation, values, heads_of, name, shots=shots, seed=seed, n_bootstrap=n_bootstrap)
+        for name in (reference, *further)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _against(
+    evaluation: Evaluation,
+    values: Mapping[str, np.ndarray],
+    heads_of: Mapping[str, str],
+    reference: str,
+    *,
+    shots: int,
+    seed: int,
+    n_bootstrap: int,
+) -> pd.DataFrame:
     judged = ~np.isnan(values[reference]).all(axis=1)
     mean = {name: np.nanmean(value[judged], axis=1) for name, value in values.items()}
     attribute = evaluation.pairs["attribute"].to_numpy()[judged]

@@ -61,6 +61,7 @@ STORED = (
 )
 TUNED = {name.removesuffix("_tuned"): name for name in FURTHER if name.endswith("_tuned")}
 REWEIGHTED = {"hyre": "shared_base_mlp", "micro_hyre": "micro_stage1", "pca_hyre": "pca_heads"}
+CONTROLS = ("micro_stage1", "single", "single_exact")  # rows that read neither a context nor a test label
 
 
 def evaluate_rows(
@@ -97,9 +98,10 @@ def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_
     """Return rows judged on what is left after `shots` labelled test pairs an attribute, HyRe's protocol.
 
     `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
-    and `pca_hyre` the principal directions. Methods of one's own are among the rows. Columns: `hyre_protocol.COLUMNS`.
+    and `pca_hyre` the principal directions. Methods of one's own are among the rows. Lines are repeated with the
+    difference to each control (`pca_hyre` and CONTROLS) as `reference`. Columns: `hyre_protocol.COLUMNS`.
     """
-    rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot", *evaluation.own]
-    return compare_on_rest(
-        evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed, n_bootstrap=n_bootstrap
-    )
+    controls = [row for row in CONTROLS if row in evaluation.probability]
+    rows = ["micro", "micro_plus", "micro_plus_budget", "criterion_fewshot", *controls, *evaluation.own]
+    options = {"shots": shots, "resamples": resamples, "seed": seed, "n_bootstrap": n_bootstrap}
+    return compare_on_rest(evaluation, rows, REWEIGHTED, further=("pca_hyre", *controls), **options)

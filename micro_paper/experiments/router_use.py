@@ -54,8 +54,8 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
 
     information = H(mean weights) - mean H(weights), in nats: 0 where every prompt gets the same weights, log K where
     each prompt has one head and all heads are used. The shuffled router, trained on prompts of other pairs, is the
-    level that is reached by chance. Columns: dataset, method, fold, seed, entropy (mean, as a share of log K),
-    information (nats).
+    level that is reached by chance. Columns: dataset, method, fold, seed, n_heads (K), entropy (mean, as a share of
+    log K), information (nats).
     """
     lines = []
     for world in worlds:
@@ -66,7 +66,7 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
                 f = Run(world, seed).fit(name, settings).heads.mixture_weights(prompts)
                 lines.append(
                     {"dataset": world.name, "method": name, "fold": world.fold, "seed": seed}
-                    | {"entropy": metrics.entropy_share(f)}
+                    | {"n_heads": f.shape[1], "entropy": metrics.entropy_share(f)}
                     | {"information": metrics.entropy(f.mean(axis=0)) - metrics.entropy(f).mean()}
                 )
     return pd.DataFrame(lines)

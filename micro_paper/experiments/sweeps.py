@@ -229,9 +229,11 @@ class _Part:
             yield from self._variants(fitted)
 
     def single(self, settings: Settings) -> Training[None]:
-        """Record the single reward."""
+        """Record the single reward, and the decisions of the converged one."""
         fitted = yield from self._fit("single", settings)
         self._accuracy("single", 1, 0, fitted.predict())
+        exact = yield from self.run.fitting("single_exact", settings)
+        self.decided["routed", "single_exact", 1, 0] = [metrics.correct(exact.predict())]
 
     def alpha(self, settings: Settings) -> Training[None]:
         """Record stage 1 under the alpha of the settings."""

@@ -5,11 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from scipy import stats
+
 from micro_paper.digits import steady
 from micro_paper.errors import InputError
 from micro_paper.intervals import Interval
 
 HOLDS, DOES_NOT, CANNOT_TELL = "holds", "does not", "cannot tell"
+# Kinds of evidence that a verdict also rests on: a control must be exceeded too, and what is judged must be readable.
+CONTROL, READABLE = "control", "readable"
+MIN_GROUPS = 10  # fewer prompts or topics give no interval that covers as it says
+SIGNIFICANT = 0.05
+MARGIN, FLAT = 0.02, 0.01  # of an equivalence, and of a flat step of a trend
+
+
+def p_at(interval: Interval, null: float, free: int) -> float:
+    """Return the two-sided p-value of a true value `null`, from a 95 % interval that is Student's with `free` >= 1.
+
+    It is below .05 exactly where the interval leaves out `null`. An interval that is not symmetric counts by its half
+    towards `null`.
+    """
+    reach = interval.estimate - interval.low if null < interval.estimate else interval.high - interval.estimate
+    distance = abs(interval.estimate - null)
+    if reach <= 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(2 * stats.t.sf(distance / reach * stats.t.ppf(0.975, free), free))
 
 
 def judge_identity(gap: float, tolerance: float = 1e-6) -> str:
@@ -41,7 +61,7 @@ def judge_ordering(*differences: Interval) -> str:
     return _all_parts([_above_zero(interval) for interval in differences])
 
 
-def judge_equivalence(*differences: Interval, margin: float = 0.02) -> str:
+def judge_equivalence(*differences: Interval, margin: float = MARGIN) -> str:
     """Judge "a is close to b": holds if all of a - b lie in +-margin, does not if any is outside."""
 
     def one(interval: Interval) -> str:
@@ -53,7 +73,7 @@ def judge_equivalence(*differences: Interval, margin: float = 0.02) -> str:
     return _all_parts([one(interval) for interval in differences])
 
 
-def judge_trend(*slopes: Interval, expected: str | Sequence[str] = "up", flat: float = 0.01) -> str:
+def judge_trend(*slopes: Interval, expected: str | Sequence[str] = "up", flat: float = FLAT) -> str:
     """Judge a trend on the interval of its slope, or of each step.
 
     `expected` is "up", "down" or "flat", one for all or one a step. A step expected up holds above 0; below
