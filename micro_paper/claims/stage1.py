@@ -178,7 +178,7 @@ def evidence(
     *,
     seed: int,
     n_bootstrap: int,
-    cues: Mapping[str, Interval] | None = None,
+    cues: Mapping[str, Interval | None] | None = None,
 ) -> pd.DataFrame:
     """Return the evidence on C07 to C18.
 
@@ -187,7 +187,7 @@ def evidence(
             of `router_use.HEADS` kept; "control" is no evidence: nothing can be found there by design.
         information: from `router_use.router_information`, on all folds.
         seed, n_bootstrap: of the intervals.
-        cues: the same names -> from `router_use.cue_probe`; C07 cannot be told where one is lacking.
+        cues: the same names -> from `router_use.cue_probe`; C07 cannot be told where it is lacking.
     """
     plan, cues = protocol.read(), cues or {}
     found = {like: Finding(like, e, seed, n_bootstrap, cues.get(like), plan) for like, e in evaluations.items()}

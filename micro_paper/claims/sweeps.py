@@ -68,7 +68,10 @@ class Finding:
             return
         rows = found.attributes == attribute if attribute else np.full(len(found.attributes), True)
         plus, minus = (
-            sum((sign * w * found.decided[cell][rows] for cell, w in weights.items() if sign * w > 0), np.zeros(sum(rows)))
+            sum(
+                (sign * w * found.decided[cell][rows] for cell, w in weights.items() if sign * w > 0),
+                np.zeros(sum(rows)),
+            )
             for sign in (1, -1)
         )
         gap = intervals.paired_bootstrap_macro(

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from micro_paper import metrics
+from micro_paper import intervals, metrics
+from micro_paper.convex import fit_ridge
 from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import World
+from micro_paper.intervals import Interval
 from micro_paper.methods.settings import Settings
 
 
@@ -70,6 +73,39 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
                     | {"information": metrics.entropy(f.mean(axis=0)) - metrics.entropy(f).mean()}
                 )
     return pd.DataFrame(lines)
+
+
+def cue_probe(world: World, *, seed: int, n_bootstrap: int, parts: int = 5, penalty: float = 0.1) -> Interval | None:
+    """Return how much better than chance a linear probe reads the attribute of a pair from its prompt.
+
+    On training pairs alone: each of `parts` groups of prompt ids is told from the others by ridge regression on one-hot
+    attributes, features standardised; chance is the commonest attribute among the others. Where all pairs have one
+    attribute there is nothing to read, and None is returned.
+
+    Args:
+        world: its training pairs are probed.
+        seed, n_bootstrap: of the interval, which resamples prompt ids.
+        parts: of the prompt ids, each held out once.
+        penalty: of the ridge, a pair, on standardised features.
+    """
+    train = world.train
+    names, label = np.unique(train.attribute, return_inverse=True)
+    groups = np.unique(train.prompt_id, return_inverse=True)[1]
+    if len(names) < 2 or groups.max() + 1 < parts:
+        return None
+    features = train.prompts[train.prompt].double().cpu()
+    features = (features - features.mean(dim=0)) / features.std(dim=0).clamp_min(1e-12)
+    share = np.random.default_rng(seed).permutation(groups.max() + 1)[groups] % parts
+    probe, chance = np.empty(len(label)), np.empty(len(label))
+    for part in range(parts):
+        held = share == part
+        told = torch.nn.functional.one_hot(torch.from_numpy(label[~held]), len(names)).double()
+        weight, offset = fit_ridge(features[~held], told, [penalty])
+        read = (features[held] @ weight[:, 0].T + offset[:, 0]).argmax(dim=1).numpy()
+        probe[held] = read == label[held]
+        chance[held] = np.bincount(label[~held]).argmax() == label[held]
+    rng = np.random.default_rng(seed)
+    return intervals.paired_bootstrap(probe, chance, train.prompt_id, rng=rng, n=n_bootstrap)
 
 
 ROWS = (

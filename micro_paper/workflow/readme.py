@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from micro_paper.claims import protocol
 from micro_paper.claims.judge import VERDICTS
 from micro_paper.digits import interval
 from micro_paper.errors import InputError
@@ -198,18 +199,59 @@ def claims_block(root: Path | None = None) -> str:
     return "\n\n".join([*parts, summary, "\n".join(every), "</details>"])
 
 
+def measures_block(root: Path | None = None) -> str:
+    """Return what each claim is measured by, as a Markdown table."""
+    heads = ("claim", "rule", "compared row", "contrast", "against", "controls", "must be read", "margin")
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for m in protocol.read().measures.values():
+        beside = [f"`{row}`" for row in m.controls] + [f"`{row}` (`micro_plus`)" for row in m.plus_controls]
+        read = f"`{m.probe}` above {_names(m.above)}" if m.probe else ""
+        read += f" on {', '.join(m.attributes)}" if m.attributes else ""
+        margin = m.margin + (f"; at least {m.min_runs} runs" if m.min_runs > 1 else "")
+        contrast = m.contrast + (f"; {m.note}" if m.note else "")
+        cells = (m.claim, m.rule, _names(m.rows), contrast, _names(m.references), ", ".join(beside), read, margin)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def revised_block(root: Path | None = None) -> str:
+    """Return which rules were revised after a first evaluation, and why, as a Markdown list."""
+    measures = protocol.read().measures.values()
+    return "\n".join(f"- {m.claim}: {m.revised}." for m in measures if m.revised)
+
+
+def worlds_block(root: Path | None = None) -> str:
+    """Return which data set may decide which claims, with the reason, as a Markdown table."""
+    lines = ["| data set | standing | claims | reason |", "|---|---|---|---|"]
+    together: dict[tuple[str, protocol.Standing], list[str]] = {}
+    for (claim, dataset), standing in protocol.read().standings.items():
+        together.setdefault((dataset, standing), []).append(claim)
+    for (dataset, standing), claims in together.items():
+        reason = standing.reason + (f" ({_names(standing.controls)})" if standing.controls else "")
+        lines.append(f"| {dataset} | {standing.may} | {' '.join(claims)} | {reason} |")
+    return "\n".join(lines)
+
+
+def _names(rows: tuple[str, ...]) -> str:
+    return ", ".join(f"`{row}`" for row in rows)
+
+
 BLOCKS: dict[str, Callable[[Path | None], str]] = {
     "front": front_block,
     "results": results_block,
     "claims": claims_block,
     "ledger": ledger.block,
     "rows": rows_block,
+    "measures": measures_block,
+    "revised": revised_block,
+    "worlds": worlds_block,
 }
 PAGES = {
     "README.md": ("front",),
     "docs/RESULTS.md": ("results", "claims"),
     "docs/DEPARTURES.md": ("ledger",),
     "docs/METHODS.md": ("rows",),
+    "docs/CLAIMS.md": ("measures", "revised", "worlds"),
 }
 
 
