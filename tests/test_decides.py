@@ -197,7 +197,7 @@ def everything():
     effect = {"dataset": "pku_saferlhf", "attribute": "x", "heads": "as trained", "runs_masked": 3, "n_prompts": 12}
     effect |= {"difference": 0.0, "low": -0.01, "high": 0.01, "n_runs": 5}
     merge = effect | {"dataset": "bundled-rpr", "attribute": MACRO, "threshold": 0.9, "runs_merged": 3}
-    both = ("micro", "micro_plus")
+    masked, merged = (pd.DataFrame([e | {"method": m} for m in ("micro", "micro_plus")]) for e in (effect, merge))
     return pd.concat(
         [
             stage1.evidence(likes | {"stage1": fabricated("bundled-audience")}, information, cues=cues, **few),
@@ -205,10 +205,7 @@ def everything():
             sweeps.evidence(swept("bundled-helpsteer"), swept(), n_bootstrap=200),
             transfer.evidence({"binary": rpr, "rated": rpr, "rpr": rpr, "helpsteer": hs}, n_bootstrap=200),
             bench.sections_evidence(pd.DataFrame(section), n_runs=5),
-            bench.heads_evidence(
-                pd.DataFrame([effect | {"method": m} for m in both]),
-                pd.DataFrame([merge | {"method": m} for m in both]),
-            ),
+            bench.heads_evidence(masked, merged),
         ],
         ignore_index=True,
     )

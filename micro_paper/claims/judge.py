@@ -208,15 +208,14 @@ class Case:
         lacking = [(a, r) for a in measure.attributes or ("",) for r in measure.references if not _has(there, a, r)]
         if lacking and measure.rule != "value":
             return CANNOT_TELL, f"no result against {' on '.join(filter(None, lacking[0][::-1]))}; {text}"
-        for control in (
-            *measure.controls_of(method),
-            *self.plan.standing(self.claim, rows["dataset"].iloc[0]).controls,
-        ):
+        on_this = self.plan.standing(self.claim, rows["dataset"].iloc[0]).controls
+        for control in (*measure.controls_of(method), *on_this):
             beside = rows[(rows["kind"] == CONTROL) & (rows["reference"] == control)]
-            if len(beside) and (beside["verdict"] == HOLDS).all():
+            missed = beside[beside["verdict"] != HOLDS]
+            if len(beside) and not len(missed):
                 continue
             said = OPTIMISATION if control == "single_exact" and "single" in measure.references else "control"
-            reached = _deciding(beside[beside["verdict"] != HOLDS], CANNOT_TELL) or f"no result against {control}"
+            reached = _effect(missed) if len(missed) else f"no result against {control}"
             return CANNOT_TELL, f"{said}: {reached}; {text}"
         return verdict, text
 
@@ -275,14 +274,18 @@ def _overall(found_verdicts: Iterable[str]) -> str:
 
 
 def _deciding(parts: pd.DataFrame, verdict: str) -> str:
-    """Return which part decided, with its effect: of several the least (or, where it does not hold, the lowest)."""
+    """Return which part decided, with its effect: of several the one with the least value."""
     own = parts[parts["verdict"] == verdict]
     if not len(own):
         return ""
-    row = next(own.loc[[own["value"].idxmin()]].itertuples())
     count = f"{len(own)} of {len(parts)} parts, " if len(parts) > 1 else ""
-    least = "least " if len(own) > 1 else ""
-    return f"{count}{least}{row.part} {_value(row)}"
+    return f"{count}{'least ' if len(own) > 1 else ''}{_effect(own)}"
+
+
+def _effect(parts: pd.DataFrame) -> str:
+    """Return the part with the least value and that value with its interval."""
+    row = next(parts.loc[[parts["value"].idxmin()]].itertuples())
+    return f"{row.part} {_value(row)}"
 
 
 def _source(rows: pd.DataFrame) -> str:

@@ -67,15 +67,12 @@ class Finding:
         if not weights.keys() <= found.decided.keys():
             return
         rows = found.attributes == attribute if attribute else np.full(len(found.attributes), True)
-        plus, minus = (
-            sum(
-                (sign * w * found.decided[cell][rows] for cell, w in weights.items() if sign * w > 0),
-                np.zeros(sum(rows)),
-            )
-            for sign in (1, -1)
-        )
+        sides = []
+        for sign in (1, -1):
+            own = (sign * w * found.decided[cell][rows] for cell, w in weights.items() if sign * w > 0)
+            sides.append(sum(own, np.zeros(rows.sum())))
         gap = intervals.paired_bootstrap_macro(
-            plus, minus, found.prompts[rows], found.attributes[rows], rng=self.rng, n=self.n_bootstrap
+            *sides, found.prompts[rows], found.attributes[rows], rng=self.rng, n=self.n_bootstrap
         )
         yield self.part(text, gap, attribute=attribute, **more)
 
