@@ -294,7 +294,7 @@ def part(claim, low, high, reference="", kind="ordering", method="micro", datase
     interval = Interval((low + high) / 2, low, high, more.pop("n_groups", 42))
     name = f"less {reference} {more.get('attribute', '')}{kind}"
     more = {"n_runs": 25, "reference": reference} | more
-    return evidence.row(claim, method, dataset, name, kind, interval, **more)
+    return evidence.row(claim, method, dataset, name, kind, interval, plan=PLAN, **more)
 
 
 def judged(*rows, profile="bundled"):
