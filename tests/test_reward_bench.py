@@ -201,7 +201,7 @@ def test_claims_have_the_paper_s_directions():
     sections = [*reward_bench.ORDER, "average"]
     lines = [
         {"dataset": "d", "reference": "micro", "method": "single", "section": s}
-        | {"difference": 0.1, "low": 0.05, "high": 0.2}
+        | {"difference": 0.1, "low": 0.05, "high": 0.2, "p_value": 0.01}
         for s in sections
     ]
     table = claims_bench.sections_evidence(pd.DataFrame(lines), n_runs=5)

@@ -229,10 +229,13 @@ def test_evidence_is_the_paired_difference(result):
     few = replace(
         result,
         probability=result.probability | {n: result.probability["single"] for n in ("static_uniform", "shared_base")},
+        chosen=result.chosen | {"static_uniform": result.chosen["single"], "shared_base": result.chosen["single"][:3]},
     )
     rows = claims_transfer.evidence({"binary": few}, n_bootstrap=100)
     assert rows.part[:2].tolist() == ["micro - single", "micro - static_learned"] and set(rows.claim) == {"C26"}
-    assert set(rows.method) == {"micro", "micro_plus"} and set(rows.n_runs) == {4}
+    runs = rows[rows.method == "micro"].set_index("reference").n_runs.to_dict()
+    assert runs == {"single": 4, "static_learned": 4, "static_uniform": 4, "shared_base": 3}  # the least of both sides
+    assert set(rows.method) == {"micro", "micro_plus"} and set(rows.n_groups) == {result.pairs.prompt_id.nunique()}
     scores = evaluation.scores(result, n_bootstrap=100).query("metric == 'accuracy' and attribute == 'average'")
     value = scores.set_index("method").value
     assert rows.value[4] == pytest.approx(value["micro_plus"] - value["single"])
