@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from micro_paper.claims import bench, evidence, judge, protocol, stage1, stage2, sweeps, transfer
 from micro_paper.errors import InputError
 from micro_paper.experiments.evaluation import Evaluation, HeadRun, differences
+from micro_paper.experiments.router_use import cue_probe
 from micro_paper.experiments.sweeps import SELECTIONS, Grid, Sweep
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
+from micro_paper.pairs import Pairs
 from micro_paper.paper import values as paper_values
 from micro_paper.paths import project_root
 from micro_paper.report.rows import glossary
@@ -197,13 +200,16 @@ def everything():
     effect = {"dataset": "pku_saferlhf", "attribute": "x", "heads": "as trained", "runs_masked": 3, "n_prompts": 12}
     effect |= {"difference": 0.0, "low": -0.01, "high": 0.01, "n_runs": 5}
     merge = effect | {"dataset": "bundled-rpr", "attribute": MACRO, "threshold": 0.9, "runs_merged": 3}
+    gain = {"dataset": "bundled-rpr (table 11)", "method": "micro", "attribute": MACRO, "difference": 0.03}
+    gain |= {"low": 0.02, "high": 0.04, "p_value": 0.001}
     masked, merged = (pd.DataFrame([e | {"method": m} for m in ("micro", "micro_plus")]) for e in (effect, merge))
     return pd.concat(
         [
             stage1.evidence(likes | {"stage1": fabricated("bundled-audience")}, information, cues=cues, **few),
             stage2.evidence(likes, gaps, {like: rest_of(f) for like, f in likes.items()}, **few),
             sweeps.evidence(swept("bundled-helpsteer"), swept(), n_bootstrap=200),
-            transfer.evidence({"binary": rpr, "rated": rpr, "rpr": rpr, "helpsteer": hs}, n_bootstrap=200),
+            transfer.evidence({"binary": rpr, "rated": rpr}, n_bootstrap=200),
+            transfer.evidence({"rpr": rpr, "helpsteer": hs}, gains=pd.DataFrame([gain]), n_bootstrap=200),
             bench.sections_evidence(pd.DataFrame(section), n_runs=5),
             bench.heads_evidence(masked, merged),
         ],
@@ -228,7 +234,7 @@ def planned(plan, claim, method):
 
 
 def read(found, claim, method):
-    part = found[(found.claim == claim) & (found.method == method) & (found.kind != "readable")]
+    part = found[(found.claim == claim) & (found.method == method) & ~found.kind.isin(["readable", "shown"])]
     side = part.kind.where(part.kind == "control", "claimed")
     return set(zip(side, part.row, part.reference, strict=True))
 
@@ -279,6 +285,35 @@ def test_another_row_cannot_be_written_down():
         evidence.collect([entry], {"rpr": None})
     with pytest.raises(InputError, match="row is 'micro_stage1', measures.csv says micro"):
         evidence.row("C22", "micro", "d", "p", "equivalence", 0.0, n_runs=1, own="micro_stage1")
+
+
+def test_what_deeper_features_gain_stands_beside_its_own_data_alone(found):
+    shown = found.loc[found.kind == "shown", ["claim", "method", "dataset", "value"]]
+    assert shown.to_numpy().tolist() == [["C41", "micro", "bundled-rpr", 0.03]]
+
+
+def prompts_of(attribute_of, seed=0):
+    """Training pairs, four of each of 60 prompts, whose prompt features tell the attribute that `attribute_of` gives."""
+    rng = np.random.default_rng(seed)
+    attribute = np.repeat([NAMES[i % 3] for i in range(60)], 4)
+    told = np.array([NAMES.index(attribute_of(i, rng)) for i in range(60)])
+    prompts = torch.from_numpy(np.eye(3)[told] + rng.normal(0, 0.3, (60, 3)))
+    rows = torch.arange(240)
+    zeros = torch.zeros(240, dtype=torch.long)
+    ids = np.array([f"p{i}" for i in range(240)])
+    prompt = rows // 4
+    own = np.array([f"t{i}" for i in prompt.tolist()])
+    return Pairs(torch.zeros(1, 2), zeros, zeros, prompts, prompt, None, None, torch.zeros(1), ids, own, attribute)
+
+
+def test_a_probe_reads_a_cue_that_is_there_and_no_other():
+    few = {"seed": 0, "n_bootstrap": 500}
+    there = cue_probe(prompts_of(lambda i, rng: NAMES[i % 3]), **few)
+    assert there.low > 0.4 and there.n_groups == 60
+    absent = cue_probe(prompts_of(lambda i, rng: NAMES[rng.integers(3)]), **few)
+    assert absent.low <= 0
+    pairs = prompts_of(lambda i, rng: NAMES[0])
+    assert cue_probe(replace(pairs, attribute=np.full(240, "one")), **few) is None
 
 
 def test_c18_takes_all_folds_and_its_margin(found):
@@ -426,6 +461,10 @@ def test_wmt_is_read_above_its_systems_alone():
 
 @pytest.mark.parametrize("claim", ["C41", "C42"])
 def test_a_deeper_cut_is_no_larger_backbone(claim):
+    deeper = part(claim, 0.1, 0.2, kind="shown")
+    assert "+0.150" in judged(*full(claim), deeper).ours and judged(*full(claim, dataset="rpr"), deeper).verdict == (
+        HOLDS if claim == "C41" else CANNOT
+    )
     for dataset in ("bundled-rpr", "bundled-helpsteer", "ukp-criteria", "summeval", "ukp-mix"):
         row = judged(*full(claim, dataset=dataset))
         assert row.verdict == CANNOT and PLAN.standing(claim, dataset).may != protocol.DECIDES

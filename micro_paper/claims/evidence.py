@@ -17,9 +17,9 @@ from micro_paper.claims import protocol
 from micro_paper.errors import InputError, suggest
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
-from micro_paper.paper.verdicts import CONTROL, READABLE, p_at
+from micro_paper.paper.verdicts import CONTROL, READABLE, SHOWN, p_at
 
-KINDS = ("identity", "ordering", "up", "down", "flat", "equivalence", "value", CONTROL, READABLE)
+KINDS = ("identity", "ordering", "up", "down", "flat", "equivalence", "value", CONTROL, READABLE, SHOWN)
 METHODS = ("any", "micro", "micro_plus")
 BOTH = ("micro", "micro_plus")
 COLUMNS = (

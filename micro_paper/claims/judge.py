@@ -19,7 +19,7 @@ from micro_paper.claims import protocol
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
 from micro_paper.paper import verdicts
-from micro_paper.paper.verdicts import CANNOT_TELL, CONTROL, DOES_NOT, HOLDS, READABLE
+from micro_paper.paper.verdicts import CANNOT_TELL, CONTROL, DOES_NOT, HOLDS, READABLE, SHOWN
 
 VERDICTS = (HOLDS, DOES_NOT, CANNOT_TELL)
 COLUMNS = (
@@ -47,7 +47,7 @@ KINDS = {
     "equivalence": ("equivalence",),
     "value": ("value",),
 }
-BESIDE = (CONTROL, READABLE)  # beside any rule: what must be exceeded, or read, for the claim to be told
+BESIDE = (CONTROL, READABLE, SHOWN)  # beside any rule: what must be exceeded or read, and what is only shown
 WORDS = {protocol.CONTROLS: "a control: ", protocol.COMPANION: "shown, not judged: ", protocol.CANNOT: ""}
 OPTIMISATION = "optimisation"  # above the single reward as trained, not above the converged one
 JUSTIFIED = "given the justification"  # how reasons of such data sets begin; their verdicts say so
@@ -137,11 +137,11 @@ class Case:
         """Return the parts with their `verdict`, adjusted by Holm over all parts of the claim.
 
         A part that decides by its own interval cannot tell where the p-value of what it decides, times as Holm says,
-        reaches .05. Identities and printed values are no tests.
+        reaches .05. Identities, printed values and what is only shown are no tests.
         """
         verdict = [self.of_part(row) for row in rows.itertuples()]
         rows = rows.assign(verdict=pd.Series(verdict, index=rows.index, dtype=object))
-        tests = rows[~rows["kind"].isin(("identity", "value"))]
+        tests = rows[~rows["kind"].isin(("identity", "value", SHOWN))]
         if len(tests):
             p = [_p_value(row) for row in tests.itertuples()]
             lost = tests.index[intervals.holm(p) >= verdicts.SIGNIFICANT]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from micro_paper.errors import InputError
 from micro_paper.paper import values as paper_values
-from micro_paper.paper.verdicts import CONTROL, READABLE
+from micro_paper.paper.verdicts import CONTROL, READABLE, SHOWN
 
 MEASURES, WORLDS = "measures.csv", "worlds.csv"
 MEASURE_COLUMNS = (
@@ -121,6 +121,8 @@ class Protocol:
     def only_reference(self, claim: str, kind: str) -> str:
         """Return the reference where the measure names just one; "" where a part must name it."""
         measure = self.measures[claim]
+        if kind == SHOWN:
+            return ITSELF
         names = measure.above if kind == READABLE else () if kind == CONTROL else measure.references
         return names[0] if len(names) == 1 else ""
 
@@ -130,6 +132,8 @@ class Protocol:
         references = measure.above if kind == READABLE else measure.references or ("",)
         if kind == CONTROL:
             references = (*measure.controls_of(method), *self.standing(claim, dataset).controls)
+        if kind == SHOWN:
+            references = (ITSELF,)
         for said, name, allowed in (
             ("row", row, (self.row(claim, method, kind),)),
             ("reference", reference, references),

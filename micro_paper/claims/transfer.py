@@ -15,7 +15,7 @@ from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
-from micro_paper.paper.verdicts import CONTROL
+from micro_paper.paper.verdicts import CONTROL, SHOWN
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Finding:
     seed: int
     n_bootstrap: int
     plan: protocol.Protocol
+    gain: pd.DataFrame
 
 
 def _over(claim: str, of: Finding, method: str) -> Iterator[Part]:
@@ -43,6 +44,10 @@ def _over(claim: str, of: Finding, method: str) -> Iterator[Part]:
         interval = Interval(line.difference, line.low, line.high, prompts, p_value=line.p_value)
         runs = min(len(found.chosen[name]) for name in (method, other))
         yield Part(found.world, f"{method} - {other}", interval, runs, kind=kind, reference=other)
+    for line in of.gain[(of.gain["method"] == method) & (of.gain["attribute"] == MACRO)].itertuples():
+        interval = Interval(line.difference, line.low, line.high, prompts, p_value=line.p_value)
+        text = f"{method} through the deeper features less itself through the others"
+        yield Part(found.world, text, interval, len(found.chosen[method]), kind=SHOWN)
 
 
 def _entry(claim: str, compared: str, on: str) -> Entry:
@@ -64,15 +69,29 @@ def training_sets(sources: Sequence[str], helpsteer_like: str) -> dict[str, str]
     return dict.fromkeys(others[:1], "binary") | {name: "rated" for name in sources if name == helpsteer_like}
 
 
-def evidence(results: Mapping[str, Evaluation], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+def evidence(
+    results: Mapping[str, Evaluation],
+    *,
+    gains: pd.DataFrame | None = None,
+    seed: int = 0,
+    n_bootstrap: int = 10_000,
+) -> pd.DataFrame:
     """Return the evidence on "MiCRo exceeds each row", for micro and micro_plus, on the average accuracy.
 
     Args:
         results: "binary" and "rated" (the training set of a transfer), or "rpr" and "helpsteer" (on a larger backbone)
             -> evaluation.
+        gains: what each row gains through the deeper features (dataset, method, attribute, difference, low, high,
+            p_value), shown beside; `dataset` may have its table behind it, in brackets.
+        seed, n_bootstrap: of the intervals.
 
     Raises:
         InputError: a row to compare with was not evaluated.
     """
-    plan = protocol.read()
-    return collect(ENTRIES, {name: Finding(result, seed, n_bootstrap, plan) for name, result in results.items()})
+    plan, found = protocol.read(), {}
+    if gains is None:
+        gains = pd.DataFrame(columns=["dataset", "method", "attribute"])
+    for name, result in results.items():
+        own = gains[gains["dataset"].str.partition(" (")[0] == result.world] if len(gains) else gains
+        found[name] = Finding(result, seed, n_bootstrap, plan, own)
+    return collect(ENTRIES, found)

@@ -15,6 +15,7 @@ from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import World
 from micro_paper.intervals import Interval
 from micro_paper.methods.settings import Settings
+from micro_paper.pairs import Pairs
 
 
 def router_weights(
@@ -75,7 +76,7 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
     return pd.DataFrame(lines)
 
 
-def cue_probe(world: World, *, seed: int, n_bootstrap: int, parts: int = 5, penalty: float = 0.1) -> Interval | None:
+def cue_probe(train: Pairs, *, seed: int, n_bootstrap: int, parts: int = 5, penalty: float = 0.1) -> Interval | None:
     """Return how much better than chance a linear probe reads the attribute of a pair from its prompt.
 
     On training pairs alone: each of `parts` groups of prompt ids is told from the others by ridge regression on one-hot
@@ -83,12 +84,11 @@ def cue_probe(world: World, *, seed: int, n_bootstrap: int, parts: int = 5, pena
     attribute there is nothing to read, and None is returned.
 
     Args:
-        world: its training pairs are probed.
+        train: training pairs.
         seed, n_bootstrap: of the interval, which resamples prompt ids.
         parts: of the prompt ids, each held out once.
         penalty: of the ridge, a pair, on standardised features.
     """
-    train = world.train
     names, label = np.unique(train.attribute, return_inverse=True)
     groups = np.unique(train.prompt_id, return_inverse=True)[1]
     if len(names) < 2 or groups.max() + 1 < parts:

@@ -14,6 +14,7 @@ from micro_paper.intervals import Interval
 HOLDS, DOES_NOT, CANNOT_TELL = "holds", "does not", "cannot tell"
 # Kinds of evidence that a verdict also rests on: a control must be exceeded too, and what is judged must be readable.
 CONTROL, READABLE = "control", "readable"
+SHOWN = "shown"  # stands beside, and nothing rests on it
 MIN_GROUPS = 10  # fewer prompts or topics give no interval that covers as it says
 SIGNIFICANT = 0.05
 MARGIN, FLAT = 0.02, 0.01  # of an equivalence, and of a flat step of a trend
