@@ -293,7 +293,7 @@ def test_what_deeper_features_gain_stands_beside_its_own_data_alone(found):
 
 
 def prompts_of(attribute_of, seed=0):
-    """Training pairs, four of each of 60 prompts, whose prompt features tell the attribute that `attribute_of` gives."""
+    """Training pairs, four of each of 60 prompts, whose prompt tells the attribute that `attribute_of` gives."""
     rng = np.random.default_rng(seed)
     attribute = np.repeat([NAMES[i % 3] for i in range(60)], 4)
     told = np.array([NAMES.index(attribute_of(i, rng)) for i in range(60)])

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from micro_paper.errors import InputError
-from micro_paper.intervals import Interval
+from micro_paper.intervals import Interval, t_interval
 from micro_paper.paper import verdicts
 from micro_paper.paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
 
@@ -59,3 +61,19 @@ def test_judge_value():
     assert verdicts.judge_value(0.85, interval(0.8, 0.84), comparable=True) == HOLDS
     assert verdicts.judge_value(0.86, interval(0.8, 0.84), comparable=True) == DOES_NOT
     assert verdicts.judge_value(0.85, interval(0.8, 0.84), comparable=False) == CANNOT_TELL
+
+
+def test_p_of_an_interval_is_that_of_the_t_test():
+    x = np.random.default_rng(0).normal(0.3, 1, 12)
+    found = t_interval(x)
+    for null in (-0.5, 0.0, found.estimate, 0.7):
+        assert verdicts.p_at(found, null, 11) == pytest.approx(stats.ttest_1samp(x, null).pvalue)
+    for end in (found.low, found.high):
+        assert verdicts.p_at(found, end, 11) == pytest.approx(0.05)
+
+
+def test_p_follows_the_half_towards_the_null():
+    skewed = Interval(1.0, 0.1, 5.0, 20)
+    assert verdicts.p_at(skewed, 0.0, 19) < 0.05 < verdicts.p_at(skewed, 4.0, 19)
+    point = Interval(0.1, 0.1, 0.1, 5)
+    assert (verdicts.p_at(point, 0.0, 4), verdicts.p_at(point, 0.1, 4)) == (0.0, 1.0)
