@@ -48,7 +48,7 @@ def test_measures_name_rows_of_the_glossary():
 
 def test_every_world_of_a_published_profile_is_in_the_table():
     listed = {dataset for _, dataset in PLAN.standings}
-    for profile in ("open", "paper"):
+    for profile in ("bundled", "open", "paper"):
         values = yaml.safe_load((ROOT / "profiles" / f"{profile}.yaml").read_text())
         worlds = {values[name] for name in ("helpsteer_like", "rpr_like", "stage1_world")}
         assert worlds - {"none"} <= listed, profile
