@@ -20,7 +20,8 @@ from micro_paper.paper import values as paper_values
 KINDS = ("identity", "ordering", "up", "down", "flat", "equivalence", "value")
 METHODS = ("any", "micro", "micro_plus")
 BOTH = ("micro", "micro_plus")
-COLUMNS = ("claim", "method", "dataset", "part", "kind", "value", "low", "high", "printed", "n_runs")
+COLUMNS = ("claim", "method", "dataset", "part", "kind", "value", "low", "high", "free", "printed")
+COLUMNS += ("n_prompts", "n_seeds", "n_runs")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Part:
         dataset: data set or population.
         text: what is compared or measured, for a reader.
         found: our value with its interval; a number alone for an identity.
-        n_runs: runs (folds x seeds) behind it; 1 for an identity.
+        n_runs: runs (folds x seeds) behind it, of two sides the fewer; 1 for an identity.
         kind: where it is not the entry's.
         method: whose evidence, where it is not the method that was asked for.
         printed: the paper's value, for kind "value".
@@ -119,9 +120,10 @@ def row(
             raise InputError(f"unknown {name} {given!r} of evidence.{suggest(given, allowed)}")
     if kind == "value" and not math.isfinite(printed):
         raise InputError(f"{claim}: evidence of kind value needs the printed value")
-    interval = found if isinstance(found, Interval) else Interval(float(found), float(found), float(found), 1)
-    ends = (interval.estimate, interval.low, interval.high)
-    return dict(zip(COLUMNS, (claim, method, dataset, part, kind, *ends, printed, n_runs), strict=True))
+    interval = found if isinstance(found, Interval) else Interval(float(found), float(found), float(found), math.nan)
+    numbers = (interval.estimate, interval.low, interval.high, interval.free, printed)
+    counts = (interval.n_groups, interval.n_runs, n_runs)
+    return dict(zip(COLUMNS, (claim, method, dataset, part, kind, *numbers, *counts), strict=True))
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -132,4 +134,12 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def of_line(line: Any, text: str, n_runs: int) -> Part:
     """Return the part in a line of `evaluation.differences` (a named tuple or Series)."""
-    return Part(line.dataset, text, Interval(line.difference, line.low, line.high, 0), n_runs)
+    return Part(line.dataset, text, interval_of(line), n_runs)
+
+
+def interval_of(line: Any) -> Interval:
+    """Return the interval in a line with the cells of `evaluation.gap`, or of `head_surgery.compare`."""
+    cells = line._asdict() if isinstance(line, tuple) else dict(line)
+    seeds = int(cells.get("n_seeds", cells["n_runs"]))
+    ends = (line.difference, line.low, line.high)
+    return Interval(*ends, int(line.n_prompts), n_runs=seeds, free=line.free)

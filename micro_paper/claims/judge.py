@@ -2,8 +2,9 @@
 
 A notebook writes one line a part (`evidence.row`), as `table_00_evidence_NN.csv`; nothing else is judged. The rules are
 those of `verdicts`, fixed before any result. All parts of a claim must hold, on every data set that has evidence:
-one that does not settles the claim, else one that cannot tell does. Evidence of the method "any" counts for `micro`
-and for `micro_plus`.
+one that does not settles the claim, else one that cannot tell does. Where a claim has several parts, their p-values are
+adjusted by Holm's rule, over all data sets, and a part whose adjusted one is above .05 cannot tell. Evidence of the
+method "any" counts for `micro` and for `micro_plus`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from micro_paper.intervals import Interval
+from micro_paper.intervals import Interval, holm
 from micro_paper.paper import values as paper_values
 from micro_paper.paper import verdicts
 from micro_paper.paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
@@ -84,6 +86,7 @@ def _line(rows: pd.DataFrame | None, needs: str, profile: str) -> dict[str, str 
         silent = {"source": "", "ours": "", "n_runs": 0, "why": why}
         return silent | {"verdict": CANNOT_TELL, "micro_plus_verdict": CANNOT_TELL}
     rows = rows.assign(verdict=[_of_part(row, needs, profile) for row in rows.itertuples()])
+    rows["p"] = [_p_of_part(row) for row in rows.itertuples()]
     verdict, why = _judged(rows, "micro", needs)
     methods = set(rows["method"])
     if "micro" in methods and "micro_plus" not in methods:
@@ -100,7 +103,7 @@ def _line(rows: pd.DataFrame | None, needs: str, profile: str) -> dict[str, str 
 
 
 def _of_part(row: tuple, needs: str, profile: str) -> str:
-    interval = Interval(row.value, row.low, row.high, 0)
+    interval = _interval(row)
     if row.kind == "identity":
         return verdicts.judge_identity(row.value)
     if row.kind == "ordering":
@@ -114,6 +117,28 @@ def _of_part(row: tuple, needs: str, profile: str) -> str:
     return verdicts.judge_trend(interval, expected=row.kind)
 
 
+def _interval(row: tuple) -> Interval:
+    return Interval(row.value, row.low, row.high, row.n_prompts, n_runs=row.n_seeds, free=row.free)
+
+
+def _p_of_part(row: tuple) -> float:
+    """Return the p-value of the part's verdict; nan where it is no test: identities and printed values."""
+    if row.kind in ("identity", "value"):
+        return np.nan
+    return verdicts.p_of_verdict(row.kind, _interval(row), row.verdict)
+
+
+def _adjusted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the parts of one method with the verdicts that Holm's rule over all of them leaves."""
+    tested = rows["p"].notna()
+    if tested.sum() < 2:
+        return rows
+    p = pd.Series(1.0, rows.index)
+    p[tested] = holm(rows.loc[tested, "p"])
+    lost = tested & (p > verdicts.LEVEL)
+    return rows.assign(verdict=rows["verdict"].mask(lost, CANNOT_TELL))
+
+
 def _overall(found_verdicts: Iterable[str]) -> str:
     """All must hold; one that does not settles it, else one that cannot tell."""
     return max(found_verdicts, key=(HOLDS, CANNOT_TELL, DOES_NOT).index)
@@ -122,8 +147,9 @@ def _overall(found_verdicts: Iterable[str]) -> str:
 def _judged(rows: pd.DataFrame, method: str, needs: str) -> tuple[str, str]:
     """Return the verdict on one method, and what decided it; `rows` are of one claim and have their own verdicts."""
     reasons, by_data = [], []
+    mine = _adjusted(rows[rows["method"].isin([method, "any"])])
     for name, part in rows.groupby("dataset", sort=False):
-        own = part[part["method"].isin([method, "any"])]
+        own = mine[mine["dataset"] == name]
         judged = own["verdict"].tolist()
         # a data set with results of the other method alone is not judged by the parts that both share
         if method not in set(part["method"]) and set(part["method"]) != {"any"}:
@@ -139,6 +165,8 @@ def _judged(rows: pd.DataFrame, method: str, needs: str) -> tuple[str, str]:
         reasons.append(f"{name}: {verdict}{missing}" + (f" ({detail})" if detail else ""))
         by_data.append(verdict)
     why = "; ".join(reasons)
+    if alone := int((mine["n_seeds"] < 2)[~mine["kind"].eq("identity")].sum()):
+        why += f"; {alone} of {len(mine)} parts over prompts alone, with one seed a fold"
     if (rows["kind"] == "value").any() and _overall(by_data) == CANNOT_TELL:
         why += f"; the printed value is of {LACKS[needs]}, so ours is shown, not compared"
     return _overall(by_data), why

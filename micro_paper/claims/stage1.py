@@ -11,7 +11,7 @@ import pandas as pd
 
 from micro_paper import intervals, metrics
 from micro_paper.claims.evidence import Entry, Part, collect
-from micro_paper.experiments.evaluation import SELECTIONS, Evaluation, best_head_values
+from micro_paper.experiments.evaluation import SELECTIONS, Evaluation, best_head_values, fits, sample
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
 
@@ -27,25 +27,19 @@ class Finding:
     Attributes:
         like: "helpsteer", "rpr" or "stage1".
         evaluation: with the heads of `router_use.HEADS` kept.
-        seed, n_bootstrap: of the intervals.
     """
 
     like: str
     evaluation: Evaluation
-    seed: int
-    n_bootstrap: int
 
-    def part(self, text: str, interval: Interval, stage1: str, printed: float = np.nan) -> Part:
-        """Return a part with the runs of the row `stage1`."""
+    def part(self, text: str, interval: Interval, *rows: str, printed: float = np.nan) -> Part:
+        """Return a part with the fewest runs of the rows."""
         found = self.evaluation
-        return Part(found.world, text, interval, len(found.chosen[stage1]), printed=printed)
+        return Part(found.world, text, interval, fits(found, *rows), printed=printed)
 
     def difference(self, a: np.ndarray, b: np.ndarray, only: str = "") -> Interval:
-        """Return the paired difference of two correctnesses by pair, on one attribute or the mean over all."""
-        attribute, prompt = (self.evaluation.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
-        rows = attribute == only if only else np.ones(len(attribute), bool)
-        options = {"rng": np.random.default_rng(self.seed), "n": self.n_bootstrap}
-        return intervals.paired_bootstrap_macro(a[rows], b[rows], prompt[rows], attribute[rows], **options)
+        """Return the paired difference of two correctnesses, (n, runs), on one attribute or the mean over all."""
+        return sample(self.evaluation.pairs).difference(a, b, only or None)
 
     def printed(self, quantity: str, against: str = "") -> float:
         """Return the paper's number for this data set."""
@@ -55,14 +49,14 @@ class Finding:
 
 
 def _correct(found: Evaluation, method: str) -> np.ndarray:
-    return metrics.correct_by_run(found.probability[method]).mean(axis=1)
+    return metrics.correct_by_run(found.probability[method])
 
 
 def _over_static(of: Finding, method: str) -> Iterator[Part]:
     stage1, found = STAGE1[method], of.evaluation
     for other in ("static_uniform", "static_learned"):
         gap = of.difference(_correct(found, stage1), _correct(found, other))
-        yield of.part(f"{method} (stage 1) less {other}", gap, stage1)
+        yield of.part(f"{method} (stage 1) less {other}", gap, stage1, other)
 
 
 def _own_head(of: Finding, method: str) -> Iterator[Part]:
@@ -79,15 +73,13 @@ def _every_attribute(of: Finding, method: str) -> Iterator[Part]:
         theirs = best_head_values(found, other, SELECTIONS[0])
         for attribute in sorted(found.pairs["attribute"].unique()):
             gap = of.difference(ours, theirs, only=attribute)
-            yield of.part(f"best heads less {other}'s, {attribute}", gap, stage1)
+            yield of.part(f"best heads less {other}'s, {attribute}", gap, stage1, other)
 
 
 def _average(of: Finding, method: str) -> Iterator[Part]:
     stage1 = STAGE1[method]
     values = best_head_values(of.evaluation, stage1, SELECTIONS[0])
-    attribute, prompt = (of.evaluation.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
-    options = {"rng": np.random.default_rng(of.seed), "n": of.n_bootstrap}
-    interval = intervals.bootstrap_macro(values, prompt, attribute, **options)
+    interval = sample(of.evaluation.pairs).mean(values)
     text = "average of the best heads, chosen on test"
     yield of.part(text, interval, stage1, printed=of.printed("best_average"))
 
@@ -97,11 +89,9 @@ def _gain(against: str, of: Finding, method: str) -> Iterator[Part]:
     stage1, other = STAGE1[method], BASELINES[against]
     ours, theirs = (best_head_values(of.evaluation, m, SELECTIONS[0]) for m in (stage1, other))
     gap = of.difference(ours, theirs)
-    attribute = of.evaluation.pairs["attribute"].to_numpy()
-    base = metrics.macro_mean(theirs, attribute)
-    interval = Interval(gap.estimate / base, gap.low / base, gap.high / base, gap.n_groups)
+    interval = gap.times(1 / sample(of.evaluation.pairs).mean(theirs).estimate)
     text = f"best heads over {other}'s, both chosen on test, as a share of the latter"
-    yield of.part(text, interval, stage1, printed=of.printed("gain", against) / 100)
+    yield of.part(text, interval, stage1, other, printed=of.printed("gain", against) / 100)
 
 
 def _information(table: pd.DataFrame, method: str) -> Iterator[Part]:
@@ -133,9 +123,7 @@ ENTRIES = (
 )
 
 
-def evidence(
-    evaluations: Mapping[str, Evaluation], information: pd.DataFrame, *, seed: int, n_bootstrap: int
-) -> pd.DataFrame:
+def evidence(evaluations: Mapping[str, Evaluation], information: pd.DataFrame) -> pd.DataFrame:
     """Return the evidence on C07 to C18.
 
     Args:
@@ -143,5 +131,5 @@ def evidence(
             of `router_use.HEADS` kept; "control" is no evidence: nothing can be found there by design.
         information: from `router_use.router_information`.
     """
-    found = {like: Finding(like, e, seed, n_bootstrap) for like, e in evaluations.items()}
+    found = {like: Finding(like, e) for like, e in evaluations.items()}
     return collect(ENTRIES, found | {"use": information})

@@ -9,7 +9,7 @@ from functools import partial
 import pandas as pd
 
 from micro_paper.claims.evidence import Entry, Part, collect, of_line
-from micro_paper.experiments.evaluation import Evaluation, differences
+from micro_paper.experiments.evaluation import Evaluation, differences, fits
 from micro_paper.experiments.main_tables import TUNED
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
@@ -29,12 +29,6 @@ class Finding:
     gaps: Mapping[str, pd.DataFrame]
     rest: pd.DataFrame
 
-    @property
-    def n_runs(self) -> int:
-        """Runs of the row `micro`: columns, times the folds that test on pairs of their own."""
-        folds = self.evaluation.pairs["fold"].nunique()
-        return self.evaluation.probability["micro"].shape[1] * folds
-
 
 def _over(rows: tuple[str, ...], of: Finding, method: str, attributes: tuple[str, ...] = (MACRO,)) -> Iterator[Part]:
     """Less each of the rows; micro_plus is compared with those that had its search budget, where there are such."""
@@ -45,13 +39,14 @@ def _over(rows: tuple[str, ...], of: Finding, method: str, attributes: tuple[str
             line = gaps[(gaps.method == other) & (gaps.attribute == attribute)]
             if attribute == MACRO or len(line):
                 named = "" if attribute == MACRO else f", {attribute}"
-                yield of_line(line.iloc[0], f"{method} less {other}{named}", of.n_runs)
+                yield of_line(line.iloc[0], f"{method} less {other}{named}", fits(of.evaluation, method, other))
 
 
 def _on_rest(row: str, of: Finding, method: str) -> Iterator[Part]:
     row = row or method
     line = of.rest[(of.rest.method == row) & (of.rest.attribute == MACRO)].iloc[0]
-    interval = Interval(line.difference, line.difference_low, line.difference_high, int(line.n_prompts))
+    ends = (line.difference, line.difference_low, line.difference_high)
+    interval = Interval(*ends, int(line.n_prompts), n_runs=int(line.n_seeds), free=line.free)
     text = f"{row} less hyre, on the pairs that HyRe has no label of"
     yield Part(of.evaluation.world, text, interval, int(line.n_runs))
 
@@ -76,9 +71,6 @@ def evidence(
     evaluations: Mapping[str, Evaluation],
     gaps: Mapping[str, pd.DataFrame],
     rest: Mapping[str, pd.DataFrame],
-    *,
-    seed: int,
-    n_bootstrap: int,
 ) -> pd.DataFrame:
     """Return the evidence of tables 2 and 3 on the claims C19 to C25, C28 and C45.
 
@@ -88,6 +80,6 @@ def evidence(
     """
     found = {}
     for like in ("helpsteer", "rpr"):
-        plus = differences(evaluations[like], "micro_plus", seed=seed, n_bootstrap=n_bootstrap)
+        plus = differences(evaluations[like], "micro_plus")
         found[like] = Finding(evaluations[like], {"micro": gaps[like], "micro_plus": plus}, rest[like])
     return collect(ENTRIES, found)

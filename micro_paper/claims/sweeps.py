@@ -1,23 +1,23 @@
 """What the sweeps say about the paper's claims C06, C29 to C37 and C43: definitions first, numbers second.
 
-Intervals are 95 %. Differences of accuracy on the same test pairs resample prompts (paired). Trends take one slope or
-step a run, each within the run's own stage 1 where the budget varies, and the t-interval of their mean over runs.
-Spreads over runs or repeats resample runs.
+Intervals are 95 %. What is linear in the decisions of test pairs (differences, steps and slopes of accuracy) has one
+over prompts and runs. Shares of weight take one value a run, spreads over runs one pseudo-value a run (jackknife), and
+the t interval of their mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from micro_paper import intervals
 from micro_paper.claims.evidence import Entry, Part, collect
 from micro_paper.experiments.budget_curves import table_9_attributes
-from micro_paper.experiments.sweeps import SELECTIONS, Sweep, paired
-from micro_paper.intervals import Interval, runs_bootstrap, t_interval
+from micro_paper.experiments.evaluation import sample
+from micro_paper.experiments.sweeps import SELECTIONS, Sweep
+from micro_paper.intervals import Interval, Sample, jackknife, t_interval
 from micro_paper.metrics import MACRO
 from micro_paper.paper import values as paper_values
 
@@ -29,14 +29,10 @@ class Finding:
     Attributes:
         sweep: from `sweeps.sweep`.
         paper: the paper's data set that it stands for, "RPR" or "HelpSteer2".
-        rng: of every bootstrap, one after the other.
-        n_bootstrap: resamples.
     """
 
     sweep: Sweep
     paper: str
-    rng: np.random.Generator
-    n_bootstrap: int
 
     def part(self, text: str, interval: Interval, **more) -> Part:
         """Return a part of the evidence."""
@@ -53,9 +49,20 @@ class Finding:
         table = table[(table.method == method) & (table.heads == self.sweep.heads)]
         return table if attribute is None else table[table.attribute == attribute]
 
-    def gap(self, first: tuple, second: tuple) -> Interval:
-        """Return the paired difference of two cells of `Sweep.decided`."""
-        return paired(self.sweep, first, second, rng=self.rng, n=self.n_bootstrap)
+    @property
+    def sample(self) -> Sample:
+        """The test pairs."""
+        return self.sweep.layout.sample
+
+    def gap(self, first: tuple, second: tuple, only: str | None = None) -> Interval:
+        """Return the difference of two cells of `Sweep.decided`, on the folds that have both, or on one attribute."""
+        both = [self.sweep.decided[cell] for cell in (first, second)]
+        there = np.logical_and(*(np.isfinite(table).any(axis=1) for table in both))
+        return sample(self.sweep.layout.pairs[there]).difference(*(table[there] for table in both), only)
+
+    def sum(self, cells: Mapping[tuple, float]) -> Interval:
+        """Return the interval of the mean accuracies of "routed" cells times their factors, added up."""
+        return self.sample.mean(sum(self.sweep.decided["routed", *cell] * factor for cell, factor in cells.items()))
 
 
 def _alpha(of: Finding, method: str) -> Iterator[Part]:
@@ -70,7 +77,7 @@ def _refresh(of: Finding, method: str) -> Iterator[Part]:
     """Spread of test accuracy over repeats that differ in minibatch order alone, batch less epoch, above 0."""
     wide = of.sweep.tables["refresh"].pivot(index="run", columns=["refresh", "repeat"], values="accuracy")
     gap = np.array([wide["batch"].std(axis=1, ddof=1), wide["epoch"].std(axis=1, ddof=1)]).T
-    interval = runs_bootstrap(gap[:, 0] - gap[:, 1], np.mean, of.rng, of.n_bootstrap)
+    interval = t_interval(gap[:, 0] - gap[:, 1])
     yield of.part("standard deviation of accuracy over minibatch orders: omega each batch less each epoch", interval)
 
 
@@ -80,23 +87,22 @@ def _printed(of: Finding, method: str) -> Iterator[Part]:
     for line in scalars[(scalars.quantity == "budget_average") & (scalars.dataset == of.paper)].itertuples():
         decided = found.decided.get(("routed", method, found.heads, int(line.against)))
         if decided is not None:
-            options = {"rng": of.rng, "n": of.n_bootstrap}
-            interval = intervals.bootstrap_macro(decided, found.prompts, found.attributes, **options)
+            interval = of.sample.mean(decided)
             yield of.part(f"mean accuracy at {line.against} contexts an attribute", interval, printed=line.printed)
 
 
 def _budget_steps(of: Finding, method: str) -> Iterator[Part]:
     """Each step of the curve up to the fixed budget (the paper's 50) up, the steps beyond it flat."""
-    wide = of.routed(method).pivot(index="run", columns="budget", values="value")
-    budgets = [b for b in of.sweep.grid.budgets if b in wide]
+    own = (method, of.sweep.heads)
+    budgets = [b for b in of.sweep.grid.budgets if ("routed", *own, b) in of.sweep.decided]
     for low, high in zip(budgets, budgets[1:], strict=False):
         kind = "up" if high <= of.sweep.grid.budget else "flat"
-        yield of.part(f"accuracy, {low} to {high} contexts", t_interval(wide[high] - wide[low]), kind=kind)
+        yield of.part(f"accuracy, {low} to {high} contexts", of.sum({(*own, high): 1, (*own, low): -1}), kind=kind)
 
 
 def _three(of: Finding) -> tuple[dict[str, str], dict[str, str]]:
     """Return {attribute of table 9: ours} and {ours: what it is called}."""
-    three, by_name = table_9_attributes(sorted(set(of.sweep.attributes)))
+    three, by_name = table_9_attributes(of.sample.names)
     return three, {a: a if by_name else f"{a} (for {theirs.lower()})" for theirs, a in three.items()}
 
 
@@ -106,11 +112,12 @@ def _more_budget(of: Finding, method: str) -> Iterator[Part]:
     if not budgets or not (low := budgets[0]) < (high := budgets[-1]):
         return
     said = _three(of)[1]
-    wide = of.routed(method, None).pivot(index="run", columns=["attribute", "budget"], values="value")
+    cells = [("routed", method, of.sweep.heads, budget) for budget in (high, low)]
     for a, name in said.items():
-        yield of.part(f"accuracy on {name}, {low} to {high} contexts", t_interval(wide[a, high] - wide[a, low]))
+        yield of.part(f"accuracy on {name}, {low} to {high} contexts", of.gap(*cells, a))
+    wide = of.routed(method, None).pivot(index="run", columns=["attribute", "budget"], values="value")
     both = np.stack([wide[[(a, b) for a in said]].to_numpy() for b in (low, high)], axis=-1)
-    spread = runs_bootstrap(both, _spread_step, of.rng, of.n_bootstrap)
+    spread = jackknife(both, _spread_step)
     yield of.part(f"standard deviation over runs, {low} to {high} contexts", spread, kind="down")
 
 
@@ -121,10 +128,7 @@ def _linguistic(of: Finding, method: str) -> Iterator[Part]:
     last = three.get("Linguistic Creativity")
     if not budgets or not last:
         return
-    cells = [found.decided["routed", method, found.heads, budgets[-1]], found.decided["routed", "single", 1, 0]]
-    own = found.attributes == last
-    options = {"rng": of.rng, "n": of.n_bootstrap}
-    gap = intervals.paired_bootstrap(*(c[own] for c in cells), found.prompts[own], **options)
+    gap = of.gap(("routed", method, found.heads, budgets[-1]), ("routed", "single", 1, 0), last)
     yield of.part(f"accuracy on {said[last]} at {budgets[-1]} contexts less the single reward", gap)
 
 
@@ -168,7 +172,7 @@ def _redundancy(of: Finding, method: str) -> Iterator[Part]:
 
 
 def _heads_and_budget(of: Finding, method: str) -> Iterator[Part]:
-    """Both slopes over log2 K, a run each.
+    """Both slopes over log2 K.
 
     Up to the default K: gain from contexts (accuracy at the fixed budget less that of stage 1 alone), up: a small K
     gains less. From the default K on: accuracy still missing at the smallest budget (that at the fixed budget less
@@ -184,14 +188,13 @@ def _heads_and_budget(of: Finding, method: str) -> Iterator[Part]:
             f"accuracy missing at {smallest} contexts against {budget}",
         ),
     )
-    table = found.tables["accuracy"].query("method == @method and attribute == @MACRO")
-    cells = table.set_index(["run", "heads", "budget"])["value"]
     for heads, start, name in parts:
-        if len(heads) < 2 or start == budget or (0, heads[0], start) not in cells.index:
+        if len(heads) < 2 or start == budget or ("routed", method, heads[0], start) not in found.decided:
             continue
-        gain = [[cells[r, k, budget] - cells[r, k, start] for k in heads] for r in range(found.n_runs)]
-        slopes = [_slope(np.log2(heads), g) for g in gain]
-        yield of.part(f"{name}, slope over log2 K, K = {', '.join(map(str, heads))}", t_interval(slopes))
+        x = np.log2(heads) - np.log2(heads).mean()
+        factor = dict(zip(heads, x / (x**2).sum(), strict=True))  # the least-squares slope is linear in the gains
+        slope = of.sum({(method, k, b): sign * f for k, f in factor.items() for b, sign in ((budget, 1), (start, -1))})
+        yield of.part(f"{name}, slope over log2 K, K = {', '.join(map(str, heads))}", slope)
 
 
 def _slope(x, y) -> float:
@@ -205,7 +208,6 @@ def _spread_step(runs: np.ndarray) -> float:
 
 
 EITHER, RPR, HELPSTEER = ("helpsteer", "rpr"), ("rpr",), ("helpsteer",)
-# All draw from one source of random numbers, so their order is part of the results.
 ENTRIES = (
     Entry("C06", "alpha and the largest head's share", EITHER, "down", _alpha, ("any",)),
     Entry("C43", "omega renewed each batch against each epoch", EITHER, "ordering", _refresh, ("micro",)),
@@ -221,12 +223,12 @@ ENTRIES = (
 )
 
 
-def evidence(helpsteer: Sweep, rpr: Sweep, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+def evidence(helpsteer: Sweep, rpr: Sweep) -> pd.DataFrame:
     """Return the evidence of both sweeps, in the columns of `evidence.COLUMNS`."""
     return collect(
         ENTRIES,
         {
-            "helpsteer": Finding(helpsteer, "HelpSteer2", np.random.default_rng(seed), n_bootstrap),
-            "rpr": Finding(rpr, "RPR", np.random.default_rng(seed), n_bootstrap),
+            "helpsteer": Finding(helpsteer, "HelpSteer2"),
+            "rpr": Finding(rpr, "RPR"),
         },
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -15,24 +14,14 @@ from micro_paper.experiments.evaluation import Evaluation
 from micro_paper.metrics import MACRO
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One evaluation and the intervals on it."""
-
-    evaluation: Evaluation
-    seed: int
-    n_bootstrap: int
-
-
-def ordering(rows: Sequence[str], of: Finding, method: str) -> Iterator[Part]:
+def ordering(rows: Sequence[str], found: Evaluation, method: str) -> Iterator[Part]:
     """Yield the average accuracy of the method less that of each row, paired."""
-    found = of.evaluation
-    gaps = evaluation.differences(found, method, seed=of.seed, n_bootstrap=of.n_bootstrap)
+    gaps = evaluation.differences(found, method)
     average = gaps[gaps.attribute == MACRO].set_index("method", drop=False)
     for other in rows:
         if other not in average.index:
             raise InputError(f"{method} is compared with {other!r}, which was not evaluated on {found.world}")
-        yield of_line(average.loc[other], f"{method} - {other}", len(found.chosen[method]))
+        yield of_line(average.loc[other], f"{method} - {other}", evaluation.fits(found, method, other))
 
 
 REWARDS = ("single", "static_learned", "static_uniform", "shared_base")
@@ -52,7 +41,7 @@ def training_sets(sources: Sequence[str], helpsteer_like: str) -> dict[str, str]
     return dict.fromkeys(others[:1], "binary") | {name: "rated" for name in sources if name == helpsteer_like}
 
 
-def evidence(results: Mapping[str, Evaluation], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+def evidence(results: Mapping[str, Evaluation]) -> pd.DataFrame:
     """Return the evidence on "MiCRo exceeds each row", for micro and micro_plus, on the average accuracy.
 
     Args:
@@ -62,4 +51,4 @@ def evidence(results: Mapping[str, Evaluation], *, seed: int = 0, n_bootstrap: i
     Raises:
         InputError: a row to compare with was not evaluated.
     """
-    return collect(ENTRIES, {name: Finding(result, seed, n_bootstrap) for name, result in results.items()})
+    return collect(ENTRIES, results)

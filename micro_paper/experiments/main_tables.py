@@ -93,13 +93,11 @@ def evaluate_rows(
     return merge(*parts)
 
 
-def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_bootstrap: int) -> pd.DataFrame:
+def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) -> pd.DataFrame:
     """Return rows judged on what is left after `shots` labelled test pairs an attribute, HyRe's protocol.
 
     `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
     and `pca_hyre` the principal directions. Methods of one's own are among the rows. Columns: `hyre_protocol.COLUMNS`.
     """
     rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot", *evaluation.own]
-    return compare_on_rest(
-        evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed, n_bootstrap=n_bootstrap
-    )
+    return compare_on_rest(evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed)
