@@ -130,6 +130,9 @@ class Sample:
         scores, fold_of = scores[rows], self._fold_of[kept]
         mean = np.nanmean(scores, axis=1)
         counts = table.sums(np.ones((len(mean), 1)))[..., 0]
+        if (lone := (counts > 0).sum(axis=0) < 2).any():
+            name = self.names[used[int(np.argmax(lone))]]
+            raise InputError(f"attribute {name!r} has pairs of one group: an interval over groups needs two")
         weight = share[used] / counts.sum(axis=0)
         by_group = table.sums(mean[:, None])
         estimate = float(by_group[..., 0].sum(axis=0) @ weight)
@@ -204,7 +207,7 @@ def _scaled(counts: Floats, weight: Floats) -> Floats:
 
     A deviation from a mean in which the group itself has a share is too small. Divided by the root of one less the
     share (CR2: Bell and McCaffrey, Survey Methodology 2002), squares are unbiased where groups are alike. A group that
-    is the whole attribute deviates by 0, whatever it is divided by.
+    is the whole attribute in a fold deviates by 0, whatever it is divided by.
     """
     rest = 1 - _shares_of(counts)
     return weight / np.sqrt(np.where(rest > 0, rest, 1))

@@ -47,7 +47,7 @@ def test_every_paper_row_is_in_the_paper():
 def test_the_display_has_the_average_last_with_its_interval():
     worlds = load_folds("synthetic-rated", 1, synthetic_prompts=100)
     result = evaluation.evaluate(worlds, ("single", "length"), {"dtype": "float64"}, seeds=[0], budget=5)
-    scores = evaluation.scores(result, n_bootstrap=200)
+    scores = evaluation.scores(result)
     shown = beside.accuracy_display(scores)
     assert list(shown.columns[:2]) == ["method", "supervision"] and shown.columns[-1] == "average"
     row = scores.query("method == 'length' and metric == 'accuracy' and attribute == 'average'").iloc[0]
