@@ -128,6 +128,33 @@ def test_all_parts_must_hold(parts, verdict):
     assert "world 0: " in row.why and "world 1: " in row.why  # which data set says what
 
 
+def weak(claim, name, dataset="d", sign=1, method="micro"):
+    """A part whose p-value lies a little below .05: alone it decides."""
+    found = Interval(sign * 0.1, sign * 0.1 - 0.098, sign * 0.1 + 0.098, 40, n_runs=5, free=100)
+    return evidence.row(claim, method, dataset, name, "ordering", found, n_runs=25)
+
+
+def test_several_parts_are_adjusted_by_holm():
+    assert judged(weak("C21", "alone")).verdict == HOLDS and judged(weak("C21", "alone", sign=-1)).verdict == DOES_NOT
+    strong = part("C21", "ordering", 0.1, 0.2, name="strong")
+    assert judged(weak("C21", "weak"), strong).verdict == HOLDS  # the larger p-value is not multiplied
+    two = [weak("C21", "one"), weak("C21", "two")]
+    assert judged(*two).verdict == CANNOT
+    apart = [weak("C21", "one"), weak("C21", "one", dataset="e")]
+    assert judged(*apart).verdict == CANNOT  # over data sets too
+    others = [weak("C21", "one"), weak("C21", "one", method="micro_plus")]
+    assert judged(*others).verdict == judged(*others).micro_plus_verdict == HOLDS  # each method has its own parts
+    wrong = judged(weak("C21", "one", sign=-1), weak("C21", "two"), weak("C21", "three"))
+    assert wrong.verdict == CANNOT
+
+
+def test_parts_over_prompts_alone_are_said():
+    found = Interval(0.1, 0.05, 0.15, 40, n_runs=1, free=39)
+    row = evidence.row("C21", "micro", "d", "a part", "ordering", found, n_runs=5)
+    assert "1 of 1 parts over prompts alone, with one seed a fold" in judged(row).why
+    assert "one seed a fold" not in judged(weak("C21", "alone")).why
+
+
 def test_a_deciding_part_is_named():
     rows = [part("C21", "ordering", *ends, name=name) for ends, name in ((GOOD, "fine"), (BAD, "micro less single"))]
     row = judged(*rows)

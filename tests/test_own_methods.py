@@ -256,7 +256,7 @@ def test_own_rows_stand_in_hyres_protocol(tables):
     for name in ("micro_plus", "micro_plus_budget", "criterion_fewshot", "shared_base_mlp", "pca_heads"):
         found.probability[name], found.supervision[name] = found.probability["single"], "some"
         found.heads[name] = found.heads["micro_stage1"]
-    rest = main_tables.on_rest(found, shots=2, resamples=2)
+    rest = main_tables.on_rest(found, shots=2, resamples=2, seed=0)
     assert {"mine", "two_heads"} < set(rest.method)
 
 
@@ -306,8 +306,8 @@ def test_own_rows_stand_in_table_10_and_the_audits(own, monkeypatch):
     figure = plots_bench.sections_figure(reward_bench.section_table(found))
     assert "mine" in [text.get_text() for text in figure.legends[0].get_texts()]
     fitted = fit_runs(folds, ["micro"], QUICK, seeds=[0], budget=5, own=own.rows)
-    assert [one.name for one in fitted] == ["micro", "mine", "two_heads"]
-    merged = head_audit.merging(fitted)
+    assert list(dict.fromkeys(one.name for one in fitted)) == ["micro", "mine", "two_heads"]
+    merged, _ = head_audit.merging(fitted)
     assert set(merged.method) == {"micro", "two_heads"}
 
 

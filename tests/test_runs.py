@@ -1,6 +1,6 @@
 """The run loop: what methods of one run share, and what a method must be able to do."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np

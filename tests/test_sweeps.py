@@ -117,7 +117,7 @@ def test_figure_4_has_the_sweep_at_its_own_heads_and_two_rows_more(worlds, found
     methods = ("micro", "micro_plus", "random_heads", *sweeps.FURTHER)
     own = {(method, budget) for method in methods for budget in (0, 5, 10)}
     # not budget 12, which is of table 9, nor the other numbers of heads, which are of figure 6
-    assert cells == own - {("criterion_fewshot", 0)} and len(runs) == 2 * len(cells)
+    assert cells == own - {("criterion_fewshot", 0)} and len(runs) == 4 * len(cells)
     line = runs[(runs.method == "micro") & (runs.budget == 5) & (runs.run == 1)].value.item()
     assert line == rows(found, "accuracy", method="micro", heads=3, budget=5, run=1, attribute="average").value.item()
     direct = evaluation.evaluate(worlds[:1], ["micro_plus_budget"], QUICK, seeds=SEEDS[:1], budget=10)
@@ -129,7 +129,7 @@ def test_figure_4_has_the_sweep_at_its_own_heads_and_two_rows_more(worlds, found
 def test_alpha_lines_come_from_the_fitted_router(worlds, found):
     for alpha in GRID.alphas:
         method = make("micro", replace(QUICK, alpha=alpha), SEEDS[1]).fit(worlds[1].train, worlds[1].validation)
-        line = rows(found, "alpha", alpha=alpha, run=1).iloc[0]
+        line = rows(found, "alpha", alpha=alpha, run=3).iloc[0]
         prompts = pd.DataFrame(method.mixture_weights(worlds[1].test)).groupby(worlds[1].test.prompt_id).first()
         assert line.largest_share == pytest.approx(prompts.mean().max())
         assert line.top_weight == pytest.approx(prompts.max(axis=1).mean())
@@ -236,7 +236,7 @@ def test_grid_from_parameters_and_too_few_runs(worlds):
     assert sweeps.Grid.from_parameters(parameters, "helpsteer").further == ()
     with pytest.raises(InputError, match="expected whole numbers"):
         sweeps.Grid.from_parameters(parameters | {"heads_grid": "2 x"}, "rpr")
-    with pytest.raises(InputError, match="at least 2 runs"):
+    with pytest.raises(InputError, match="at least 2 seeds"):
         sweeps.sweep(worlds, QUICK, GRID, [0])
 
 
@@ -312,7 +312,7 @@ def made_up(gain=0.05, steps=(0.1, 0.05, 0.0), share=-0.2, redundant_weight=0.5)
                 found.decided[selection, method, heads] = right_in(right)
         found.decided["kept", method, 8] = found.decided["validation", method, 8]
         for heads, budget in product(share_right, budgets):
-            share = 0.3 + level[budget] + gain * np.log2(heads) * (budget > 0)
+            share = 0.3 + level[budget] + gain * np.log2(min(heads, 4)) * (budget > 0)
             found.decided["routed", method, heads, budget] = right_in(share)
     found.decided["routed", "single", 1, 0] = right_in(0.1)
     return found
@@ -344,7 +344,7 @@ def test_evidence_sees_trends_that_are_there():
     assert found["C31"] == {"holds"}
     # nothing changes from 20 to 80 contexts, and 8 heads lose no more at 5 contexts than 4 do
     assert found["C32"] == {"does not"} and found["C37"] == {"holds", "does not"}
-    assert judged(made_up(steps=(0.1, 0.05, 0.05)))["C32"] == {"holds", "does not"}  # the spread stays as it is
+    assert judged(made_up(steps=(0.1, 0.05, 0.15)))["C32"] == {"holds", "does not"}  # the spread stays as it is
 
 
 def test_evidence_sees_trends_that_are_not():
@@ -363,10 +363,10 @@ def test_evidence_definitions_by_hand():
     table = claims_sweeps.evidence(found, found).query("method in ('micro', 'any')")
     value = table.drop_duplicates(["claim", "part"]).set_index(["claim", "part"])["value"]
     assert value["C06"].iloc[0] == pytest.approx(-0.2)
-    assert value["C31", "accuracy, 5 to 20 contexts"] == pytest.approx(0.05, abs=2e-3)
+    assert value["C31", "accuracy, 5 to 20 contexts"] == pytest.approx(0.05, abs=5e-3)
     assert set(table[table.part == "accuracy, 20 to 80 contexts"].kind) == {"flat"}
     assert value["C32", "accuracy on creativity, 20 to 80 contexts"] == pytest.approx(0, abs=2e-3)
-    assert value["C37", "gain from 20 contexts, slope over log2 K, K = 1, 2, 4"] == pytest.approx(0.05, abs=2e-3)
+    assert value["C37", "gain from 20 contexts, slope over log2 K, K = 1, 2, 4"] == pytest.approx(0.05, abs=5e-3)
     missing = "accuracy missing at 5 contexts against 20, slope over log2 K, K = 4, 8"
     assert value["C37", missing] == pytest.approx(0, abs=2e-3)
     assert value["C43"].iloc[0] == pytest.approx(0.003 * np.std(range(4), ddof=1))
