@@ -55,7 +55,7 @@ def freedom(size: pd.Series, shares: pd.Series) -> float:
 
 
 def interval(scores: pd.DataFrame, attribute: str) -> tuple[float, float, float, float]:
-    """Return estimate, ends and p-value of the mean of scores, a row a pair (fold, prompt, attribute), a column a run."""
+    """Return estimate, ends and p-value of the mean of scores, a row a pair (with fold and prompt), a column a run."""
     if attribute != MACRO:
         scores = scores.xs(attribute, level="attribute", drop_level=False)
     level = ["fold", "prompt_id", "attribute"]
