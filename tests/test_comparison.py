@@ -16,7 +16,7 @@ from micro_paper.paper import values as paper_values
 
 def frames(low: float, high: float):
     base = {"dataset": "d", "supervision": "s", "attribute": "average", "metric": "accuracy", "low": 0.6, "high": 0.8}
-    scores = pd.DataFrame([base | {"method": m, "value": 0.7, "n_prompts": 9} for m in ("micro", "single", "length")])
+    scores = pd.DataFrame([base | {"method": m, "value": 0.7, "n_prompts": 19} for m in ("micro", "single", "length")])
     gaps = pd.DataFrame(
         [
             {"method": m, "attribute": "average", "difference": (low + high) / 2, "low": low, "high": high}
