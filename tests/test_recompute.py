@@ -396,6 +396,7 @@ def verdict_of(kind: str, found: tuple[float, ...], n_prompts: int) -> str:
 
 # part of the evidence -> the rows whose decisions it compares, and on which attribute
 OF_PART = (
+    (r"(?P<a>\w+) less hyre, on the pairs .*", "{a}, on the rest", "hyre, on the rest"),
     (r"(?P<a>\w+) less (?P<b>\w+)(, (?P<only>.+))?", "{a}", "{b}"),
     (r"(?P<a>\w+) - (?P<b>\w+)", "{a}", "{b}"),
     (r"(?P<m>micro\w*) \(stage 1\) less (?P<b>\w+)", "{stage1}", "{b}"),
@@ -453,10 +454,12 @@ def test_orderings_and_equivalences_follow_from_stored_decisions(folder):
     for path in sorted(folder.glob("table_00_evidence_*.csv")):
         evidence = pd.read_csv(path)
         evidence = evidence[evidence.kind.isin(["ordering", "equivalence"])]
-        decisions = folder / f"decisions_{path.stem[-2:]}.parquet"
+        stored = sorted(folder.glob(f"decisions_{path.stem[-2:]}*.parquet"))
         if not len(evidence):
             continue
-        frame = pd.read_parquet(decisions).astype(dict.fromkeys(["method", "attribute", "pair_id", "prompt_id"], str))
+        frame = pd.concat([pd.read_parquet(part) for part in stored]).astype(
+            dict.fromkeys(["method", "attribute", "pair_id", "prompt_id"], str)
+        )
         tables = {name: by_run(own, "right") for name, own in frame.groupby("dataset", observed=True)}
         for row in evidence.itertuples():
             named = sides(row.part, row.method)

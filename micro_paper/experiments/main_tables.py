@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from micro_paper.experiments.bag_of_words import bag_of_words
-from micro_paper.experiments.evaluation import Evaluation, evaluate, merge
-from micro_paper.experiments.hyre_protocol import compare_on_rest
+from micro_paper.experiments.evaluation import Evaluation, by_pair, evaluate, merge
+from micro_paper.experiments.hyre_protocol import compare_on_rest, rest_values
 from micro_paper.experiments.runs import NO_OWN
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
@@ -99,5 +99,15 @@ def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) ->
     `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
     and `pca_hyre` the principal directions. Methods of one's own are among the rows. Columns: `hyre_protocol.COLUMNS`.
     """
-    rows = ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot", *evaluation.own]
-    return compare_on_rest(evaluation, rows, REWEIGHTED, shots=shots, resamples=resamples, seed=seed)
+    return compare_on_rest(evaluation, _rest(evaluation), REWEIGHTED, shots=shots, resamples=resamples, seed=seed)
+
+
+def rest_decisions(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) -> pd.DataFrame:
+    """Return the decisions behind `on_rest`, as a frame of `evaluation.by_pair`; rows are named with ", on the rest"."""
+    values = rest_values(evaluation, _rest(evaluation), REWEIGHTED, shots=shots, resamples=resamples, seed=seed)
+    rows = {f"{name}, on the rest": table for name, table in values.items()}
+    return by_pair(evaluation.world, evaluation.pairs, rows, "right", evaluation.seeds)
+
+
+def _rest(evaluation: Evaluation) -> list[str]:
+    return ["micro", "micro_plus", "micro_plus_budget", "single", "criterion_fewshot", *evaluation.own]
