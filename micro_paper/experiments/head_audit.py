@@ -163,7 +163,11 @@ def merging(
             changes = {f.run.number: c for f, *c in zip(runs, count - left, before, after, strict=True)}
             tables = _compared(layout, changes)
             rows = dict(
-                zip((f"{name}, all heads to {threshold:g}", f"{name}, merged above {threshold:g}"), tables, strict=True)
+                zip(
+                    (f"{name}, to merge above {threshold:g}", f"{name}, merged above {threshold:g}"),
+                    tables,
+                    strict=True,
+                )
             )
             decided.append(by_pair(world, layout.pairs, rows, "right", seeds))
             lines += [base | line for line in _changed(layout, *tables)]

@@ -103,7 +103,7 @@ def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) ->
 
 
 def rest_decisions(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) -> pd.DataFrame:
-    """Return the decisions behind `on_rest`, as a frame of `evaluation.by_pair`; rows are named with ", on the rest"."""
+    """Return the decisions behind `on_rest`, a frame of `evaluation.by_pair`; names of rows end in ", on the rest"."""
     values = rest_values(evaluation, _rest(evaluation), REWEIGHTED, shots=shots, resamples=resamples, seed=seed)
     rows = {f"{name}, on the rest": table for name, table in values.items()}
     return by_pair(evaluation.world, evaluation.pairs, rows, "right", evaluation.seeds)
