@@ -39,11 +39,14 @@ DATA = {"C10": "rpr", "C05": "simulation", "C04": "simulation", "C22": "bundled-
 
 
 def part(claim, kind, low, high, method="micro", dataset="", name="a part", printed=np.nan, n_runs=5, **more):
-    found = Interval((low + high) / 2, low, high, 40)
-    measure = PLAN.measures[claim]
-    more = {"reference": (measure.references or ("",))[0], "plan": PLAN} | more
+    found = Interval((low + high) / 2, low, high, 40, n_runs=5, free=100)
+    return of_claim(claim, kind, found, method, dataset, name, n_runs=n_runs, printed=printed, **more)
+
+
+def of_claim(claim, kind, found, method="micro", dataset="", name="a part", **more):
+    more = {"reference": (PLAN.measures[claim].references or ("",))[0], "plan": PLAN} | more
     dataset = dataset or DATA.get(claim, "bundled-helpsteer")
-    return evidence.row(claim, method, dataset, name, kind, found, n_runs=n_runs, printed=printed, **more)
+    return evidence.row(claim, method, dataset, name, kind, found, **more)
 
 
 def gathered(rows, backbone="smollm2"):
@@ -137,6 +140,32 @@ def test_all_parts_must_hold(parts, verdict):
     assert "bundled-rpr: " in row.why and "bundled-helpsteer: " in row.why  # which data set says what
 
 
+def weak(claim, name, dataset="", sign=1, method="micro"):
+    """A part whose p-value lies a little below .05: alone it decides."""
+    found = Interval(sign * 0.1, sign * 0.1 - 0.098, sign * 0.1 + 0.098, 40, n_runs=5, free=100)
+    return of_claim(claim, "ordering", found, method, dataset, name, n_runs=25)
+
+
+def test_several_parts_are_adjusted_by_holm():
+    assert judged(weak("C45", "alone")).verdict == HOLDS and judged(weak("C45", "alone", sign=-1)).verdict == DOES_NOT
+    strong = part("C45", "ordering", 0.1, 0.2, name="strong")
+    assert judged(weak("C45", "weak"), strong).verdict == HOLDS  # the larger p-value is not multiplied
+    two = [weak("C45", "one"), weak("C45", "two")]
+    assert judged(*two).verdict == CANNOT
+    apart = [weak("C45", "one"), weak("C45", "one", dataset="bundled-helpsteer")]
+    assert judged(*apart).verdict == CANNOT  # over data sets too
+    others = [weak("C45", "one"), weak("C45", "one", method="micro_plus")]
+    assert judged(*others).verdict == judged(*others).micro_plus_verdict == HOLDS  # each method has its own parts
+    wrong = judged(weak("C45", "one", sign=-1), weak("C45", "two"), weak("C45", "three"))
+    assert wrong.verdict == CANNOT
+
+
+def test_parts_over_prompts_alone_are_said():
+    row = of_claim("C45", "ordering", Interval(0.1, 0.05, 0.15, 40, n_runs=1, free=39), n_runs=5)
+    assert "1 of 1 parts over prompts alone, with one seed a fold" in judged(row).why
+    assert "one seed a fold" not in judged(weak("C45", "alone")).why
+
+
 def test_a_deciding_part_is_named_with_its_effect():
     rows = [part("C45", "ordering", *ends, name=name) for ends, name in ((GOOD, "fine"), (BAD, "micro less single"))]
     row = judged(*rows)
@@ -209,16 +238,19 @@ def write(path, rows, **changes):
         ({"claim": "c05"}, "no claim 'c05'. Did you mean"),
         ({"claim": ""}, "no claim ''"),
         ({"method": "micro+"}, "method must be one of"),
-        ({"kind": "up"}, "C21 is judged by ordering, so kind must be ordering or control or readable, got 'up'"),
+        (
+            {"kind": "up"},
+            "C21 is judged by ordering, so kind must be ordering or control or readable or shown",
+        ),
         ({"kind": "wrong"}, "kind must be ordering"),
         ({"row": "micro_plus"}, "row is 'micro_plus', measures.csv says micro"),
         ({"reference": "hyre"}, "reference is 'hyre', measures.csv says single, "),
         ({"kind": "control"}, "reference is 'single', measures.csv says single_exact"),
         ({"kind": "readable"}, "row is 'micro', measures.csv says none"),
-        ({"p_value": ""}, "p_value must lie between 0 and 1"),
-        ({"p_value": 1.5}, "p_value must lie between 0 and 1"),
-        ({"n_groups": -1}, "n_groups must be a whole number >= 0"),
-        ({"n_groups": 2.5}, "n_groups must be a whole number"),
+        ({"free": ""}, "free must be the degrees of freedom"),
+        ({"free": 0}, "free must be the degrees of freedom"),
+        ({"n_prompts": 1}, "n_prompts must be at least 2"),
+        ({"n_prompts": -1}, "n_prompts must be at least 2"),
         ({"claim": "C31"}, "C31 is judged by trend"),
         ({"value": ""}, "must be finite"),
         ({"low": "nan"}, "must be finite"),
@@ -226,6 +258,7 @@ def write(path, rows, **changes):
         ({"low": 0.5, "high": 0.4}, "low <= high"),
         ({"n_runs": 0}, "n_runs must be a whole number >= 1"),
         ({"n_runs": 2.5}, "n_runs must be a whole number"),
+        ({"n_seeds": 0}, "n_seeds must be a whole number >= 1"),
         ({"n_runs": ""}, "n_runs must be a whole number"),
         ({"part": "the same"}, "is there twice"),
     ],

@@ -16,7 +16,7 @@ from micro_paper.paper import values as paper_values
 
 def frames(low: float, high: float):
     base = {"dataset": "d", "supervision": "s", "attribute": "average", "metric": "accuracy", "low": 0.6, "high": 0.8}
-    scores = pd.DataFrame([base | {"method": m, "value": 0.7, "n_prompts": 9} for m in ("micro", "single", "length")])
+    scores = pd.DataFrame([base | {"method": m, "value": 0.7, "n_prompts": 19} for m in ("micro", "single", "length")])
     gaps = pd.DataFrame(
         [
             {"method": m, "attribute": "average", "difference": (low + high) / 2, "low": low, "high": high}
@@ -47,7 +47,7 @@ def test_every_paper_row_is_in_the_paper():
 def test_the_display_has_the_average_last_with_its_interval():
     worlds = load_folds("synthetic-rated", 1, synthetic_prompts=100)
     result = evaluation.evaluate(worlds, ("single", "length"), {"dtype": "float64"}, seeds=[0], budget=5)
-    scores = evaluation.scores(result, n_bootstrap=200)
+    scores = evaluation.scores(result)
     shown = beside.accuracy_display(scores)
     assert list(shown.columns[:2]) == ["method", "supervision"] and shown.columns[-1] == "average"
     row = scores.query("method == 'length' and metric == 'accuracy' and attribute == 'average'").iloc[0]

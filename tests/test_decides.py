@@ -12,7 +12,7 @@ import yaml
 
 from micro_paper.claims import bench, evidence, judge, protocol, stage1, stage2, sweeps, transfer
 from micro_paper.errors import InputError
-from micro_paper.experiments.evaluation import Evaluation, HeadRun, differences
+from micro_paper.experiments.evaluation import Evaluation, HeadRun, Layout, differences
 from micro_paper.experiments.router_use import cue_probe
 from micro_paper.experiments.sweeps import SELECTIONS, Grid, Sweep
 from micro_paper.intervals import Interval
@@ -129,8 +129,16 @@ def rest_of(found):
     lines = []
     for reference in ("hyre", "pca_hyre", "micro_stage1", "single", "single_exact"):
         for method in ("micro", "micro_plus", "micro_hyre", "pca_hyre"):
-            numbers = {"difference": 0.1, "difference_low": 0.05, "difference_high": 0.15, "p_value": 0.001}
-            line = {"method": method, "reference": reference, "attribute": MACRO, "n_prompts": 12, "n_runs": 2}
+            numbers = {"difference": 0.1, "difference_low": 0.05, "difference_high": 0.15}
+            line = {
+                "method": method,
+                "reference": reference,
+                "attribute": MACRO,
+                "n_prompts": 12,
+                "n_runs": 2,
+                "n_seeds": 2,
+                "free": 11.0,
+            }
             lines.append(line | numbers)
     return pd.DataFrame(lines)
 
@@ -138,26 +146,26 @@ def rest_of(found):
 def swept(world="bundled-rpr"):
     rng = np.random.default_rng(1)
     grid = Grid((1, 2, 5, 10, 20), (0, 5, 50), 50, alphas=(0.0, 0.5), further=(50, 150))
-    found = Sweep(world, 10, grid, {}, 3)
-    n = 120
-    found.prompts = np.repeat([f"t{i}" for i in range(12)], 10)
-    found.attributes = np.array([NAMES[2], NAMES[4], NAMES[5], NAMES[0], NAMES[1]] * 24)
+    n, attributes = 120, [NAMES[2], NAMES[4], NAMES[5], NAMES[0], NAMES[1]] * 24
+    pairs = {"pair_id": range(n), "prompt_id": np.repeat([f"t{i}" for i in range(12)], 10), "attribute": attributes}
+    found = Sweep(world, 10, grid, {}, 3, Layout(pd.DataFrame(pairs).assign(fold=0), (n, 3), (n,), 3))
     rows = ("micro", "micro_plus", "random_heads")
     cells = [("routed", m, k, b) for m in rows for k in grid.heads for b in (0, 5, 50, 150)]
     cells += [(s, m, k) for s in SELECTIONS for m in rows for k in grid.heads]
     cells += [("routed", other, 1, 0) for other in ("single", "single_exact")]
-    found.decided = {cell: rng.integers(0, 2, n) * 1.0 for cell in cells}
+    cells += [("kept", m, 20) for m in rows[:2]]
+    found.decided = {cell: rng.integers(0, 2, (n, 3)) * 1.0 for cell in cells}
     runs = range(3)
     table = [
         {"run": r, "method": m, "heads": 10, "budget": b, "attribute": a, "value": rng.uniform()}
         for r in runs
         for m in rows
         for b in (0, 5, 50, 150)
-        for a in {*found.attributes, MACRO}
+        for a in {*attributes, MACRO}
     ]
     redundant = [
         {"run": r, "method": m, "heads": 20, "budget": 50, "redundant": 2, "share_of_heads": 0.1}
-        | {"share_of_weight": 0.05 + 0.01 * r, "best_head": 0.6, "best_head_kept": 0.6 + 0.001 * r}
+        | {"share_of_weight": 0.05 + 0.01 * r}
         for r in runs
         for m in rows[:2]
     ]
@@ -179,7 +187,7 @@ def swept(world="bundled-rpr"):
 
 def everything():
     """The evidence of all notebooks that read rows, from fabricated findings."""
-    hs, rpr, few = fabricated(), fabricated("bundled-rpr"), {"seed": 0, "n_bootstrap": 200}
+    hs, rpr = fabricated(), fabricated("bundled-rpr")
     information = pd.DataFrame(
         [
             {"dataset": "bundled-audience", "method": m, "fold": f, "seed": 0, "n_heads": 5, "information": 0.1 * f}
@@ -187,30 +195,30 @@ def everything():
             for f in range(3)
         ]
     )
-    cues = dict.fromkeys(("helpsteer", "rpr", "stage1"), Interval(0.2, 0.1, 0.3, 12, p_value=0.001))
+    cues = dict.fromkeys(("helpsteer", "rpr", "stage1"), Interval(0.2, 0.1, 0.3, 12, free=11))
     likes = {"helpsteer": hs, "rpr": rpr}
-    gaps = {like: differences(found, "micro", **few) for like, found in likes.items()}
+    gaps = {like: differences(found, "micro") for like, found in likes.items()}
     section = [
         {"dataset": "reward_bench", "reference": m, "method": other, "section": s}
-        | {"difference": 0.1, "low": 0.05, "high": 0.15, "p_value": 0.01}
+        | {"difference": 0.1, "low": 0.05, "high": 0.15, "free": 11.0, "n_prompts": 12, "n_runs": 5}
         for m in ("micro", "micro_plus")
         for other in ("single", "single_exact", "armo")
         for s in ("chat", "chat-hard", "safety", "reasoning", MACRO)
     ]
     effect = {"dataset": "pku_saferlhf", "attribute": "x", "heads": "as trained", "runs_masked": 3, "n_prompts": 12}
-    effect |= {"difference": 0.0, "low": -0.01, "high": 0.01, "n_runs": 5}
+    effect |= {"difference": 0.0, "low": -0.01, "high": 0.01, "free": 11.0, "n_runs": 5}
     merge = effect | {"dataset": "bundled-rpr", "attribute": MACRO, "threshold": 0.9, "runs_merged": 3}
     gain = {"dataset": "bundled-rpr (table 11)", "method": "micro", "attribute": MACRO, "difference": 0.03}
-    gain |= {"low": 0.02, "high": 0.04, "p_value": 0.001}
+    gain |= {"low": 0.02, "high": 0.04, "free": 11.0, "n_prompts": 12, "n_runs": 2}
     masked, merged = (pd.DataFrame([e | {"method": m} for m in ("micro", "micro_plus")]) for e in (effect, merge))
     return pd.concat(
         [
-            stage1.evidence(likes | {"stage1": fabricated("bundled-audience")}, information, cues=cues, **few),
-            stage2.evidence(likes, gaps, {like: rest_of(f) for like, f in likes.items()}, **few),
-            sweeps.evidence(swept("bundled-helpsteer"), swept(), n_bootstrap=200),
-            transfer.evidence({"binary": rpr, "rated": rpr}, n_bootstrap=200),
-            transfer.evidence({"rpr": rpr, "helpsteer": hs}, gains=pd.DataFrame([gain]), n_bootstrap=200),
-            bench.sections_evidence(pd.DataFrame(section), n_runs=5),
+            stage1.evidence(likes | {"stage1": fabricated("bundled-audience")}, information, cues),
+            stage2.evidence(likes, gaps, {like: rest_of(f) for like, f in likes.items()}),
+            sweeps.evidence(swept("bundled-helpsteer"), swept()),
+            transfer.evidence({"binary": rpr, "rated": rpr}),
+            transfer.evidence({"rpr": rpr, "helpsteer": hs}, gains=pd.DataFrame([gain])),
+            bench.sections_evidence(pd.DataFrame(section)),
             bench.heads_evidence(masked, merged),
         ],
         ignore_index=True,
@@ -307,18 +315,17 @@ def prompts_of(attribute_of, seed=0):
 
 
 def test_a_probe_reads_a_cue_that_is_there_and_no_other():
-    few = {"seed": 0, "n_bootstrap": 500}
-    there = cue_probe(prompts_of(lambda i, rng: NAMES[i % 3]), **few)
+    there = cue_probe(prompts_of(lambda i, rng: NAMES[i % 3]), seed=0)
     assert there.low > 0.4 and there.n_groups == 60
-    absent = cue_probe(prompts_of(lambda i, rng: NAMES[rng.integers(3)]), **few)
+    absent = cue_probe(prompts_of(lambda i, rng: NAMES[rng.integers(3)]), seed=0)
     assert absent.low <= 0
     pairs = prompts_of(lambda i, rng: NAMES[0])
-    assert cue_probe(replace(pairs, attribute=np.full(240, "one")), **few) is None
+    assert cue_probe(replace(pairs, attribute=np.full(240, "one")), seed=0) is None
 
 
 def test_c18_takes_all_folds_and_its_margin(found):
     own = found[found.claim == "C18"].iloc[0]
-    assert (own.n_runs, own.n_groups) == (3, 0) and own.value == pytest.approx(-0.05 * np.log(5))
+    assert own.n_runs == 3 and np.isnan(own.n_prompts) and own.value == pytest.approx(-0.05 * np.log(5))
 
 
 # The judge keeps to the tables
@@ -326,7 +333,7 @@ def test_c18_takes_all_folds_and_its_margin(found):
 
 def part(claim, low, high, reference="", kind="ordering", method="micro", dataset="bundled-rpr", **more):
     """A part with its interval, of 42 topics and 25 runs."""
-    interval = Interval((low + high) / 2, low, high, more.pop("n_groups", 42))
+    interval = Interval((low + high) / 2, low, high, more.pop("n_groups", 42), n_runs=5, free=1000)
     name = f"less {reference} {more.get('attribute', '')}{kind}"
     more = {"n_runs": 25, "reference": reference} | more
     return evidence.row(claim, method, dataset, name, kind, interval, plan=PLAN, **more)
@@ -492,7 +499,7 @@ def test_few_prompts_tell_nothing():
 @pytest.mark.parametrize("claim", ["C36", "C38"])
 def test_merged_and_redundant_heads_need_three_runs(claim):
     kind, ends = ("equivalence", (-0.01, 0.01)) if claim == "C38" else ("down", (-0.4, -0.2))
-    rows = [part(claim, *ends, kind=kind, n_runs=n, over_runs=True) for n in (2, 3)]
+    rows = [part(claim, *ends, kind=kind, n_runs=n, n_groups=np.nan) for n in (2, 3)]
     assert [judged(row).verdict for row in rows] == [CANNOT, HOLDS]
     assert "2 runs, 3 are needed" in judged(rows[0]).why
 

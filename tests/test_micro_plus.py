@@ -153,7 +153,7 @@ def test_the_tuned_few_shot_control_reads_the_better_input(read):
 def test_ablation_compares_with_and_without(read):
     folds = [World("tiny", 0, **read, fingerprint="")]
     evaluation = choices.evaluate_choices(folds, Settings(**QUICK), [0], 20)
-    table = choices.choices_table(evaluation, n_bootstrap=200)
+    table = choices.choices_table(evaluation)
     assert len(table) == 1 + 2 * len(CHOICES) and set(table.verdict) <= {"holds", "does not", "cannot tell"}
     macro = {
         name: np.mean([metrics.accuracy(p[read["test"].attribute == a, 0]) for a in set(read["test"].attribute)])

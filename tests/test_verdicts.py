@@ -1,6 +1,7 @@
 """The rules for verdicts, case by case."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,13 +68,40 @@ def test_p_of_an_interval_is_that_of_the_t_test():
     x = np.random.default_rng(0).normal(0.3, 1, 12)
     found = t_interval(x)
     for null in (-0.5, 0.0, found.estimate, 0.7):
-        assert verdicts.p_at(found, null, 11) == pytest.approx(stats.ttest_1samp(x, null).pvalue)
+        assert found.p_of(null) == pytest.approx(stats.ttest_1samp(x, null).pvalue)
     for end in (found.low, found.high):
-        assert verdicts.p_at(found, end, 11) == pytest.approx(0.05)
+        assert found.p_of(end) == pytest.approx(0.05)
 
 
-def test_p_follows_the_half_towards_the_null():
-    skewed = Interval(1.0, 0.1, 5.0, 20)
-    assert verdicts.p_at(skewed, 0.0, 19) < 0.05 < verdicts.p_at(skewed, 4.0, 19)
-    point = Interval(0.1, 0.1, 0.1, 5)
-    assert (verdicts.p_at(point, 0.0, 4), verdicts.p_at(point, 0.1, 4)) == (0.0, 1.0)
+def test_few_prompts_decide_nothing():
+    few = Interval(0.1, 0.09, 0.11, 9)
+    for n_groups, verdict in ((9, CANNOT_TELL), (10, HOLDS), (math.nan, HOLDS)):  # nan: independent repeats alone
+        own = replace(few, n_groups=n_groups)
+        assert verdicts.judge_ordering(own) == verdict == verdicts.judge_trend(own, expected="up")
+        assert verdicts.judge_equivalence(own, margin=0.2) == verdict
+        assert verdicts.judge_value(0.1, own, comparable=True) == verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimate"),
+    [("ordering", 0.05), ("ordering", -0.05), ("up", 0.05), ("up", -0.05), ("up", 0.001), ("down", -0.002)]
+    + [("equivalence", 0.004), ("equivalence", -0.05), ("flat", 0.002), ("flat", 0.05)],
+)
+def test_the_p_value_of_a_verdict_is_where_it_is_lost(kind, estimate):
+    """An interval of a level just below 1 - p gives the verdict, one just above it does not."""
+
+    def at(level):
+        reach = 0.002 * stats.t.ppf((1 + level) / 2, 12)
+        return Interval(estimate, estimate - reach, estimate + reach, 40, level, free=12)
+
+    def judged(own):
+        if kind == "ordering":
+            return verdicts.judge_ordering(own)
+        return verdicts.judge_equivalence(own) if kind == "equivalence" else verdicts.judge_trend(own, expected=kind)
+
+    verdict = judged(at(0.95))
+    assert verdict != CANNOT_TELL
+    p = verdicts.p_of_verdict(kind, at(0.95), verdict)
+    assert 0 < p < 0.05
+    assert judged(at(1 - p * 1.001)) == verdict and judged(at(1 - p * 0.999)) == CANNOT_TELL
+    assert verdicts.p_of_verdict(kind, at(0.95), CANNOT_TELL) == 1

@@ -17,7 +17,7 @@ from micro_paper.claims import protocol
 from micro_paper.errors import InputError, suggest
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
-from micro_paper.paper.verdicts import CONTROL, READABLE, SHOWN, p_at
+from micro_paper.paper.verdicts import CONTROL, READABLE, SHOWN
 
 KINDS = ("identity", "ordering", "up", "down", "flat", "equivalence", "value", CONTROL, READABLE, SHOWN)
 METHODS = ("any", "micro", "micro_plus")
@@ -34,9 +34,10 @@ COLUMNS = (
     "value",
     "low",
     "high",
-    "p_value",
-    "n_groups",
+    "free",
     "printed",
+    "n_prompts",
+    "n_seeds",
     "n_runs",
 )
 
@@ -55,7 +56,6 @@ class Part:
         printed: the paper's value, for kind "value".
         row, reference: what is compared, where it is not the measure's own row and only reference.
         attribute: where it is one attribute's, not the average.
-        over_runs: the interval is one over runs alone, so no prompts or topics stand behind it.
     """
 
     dataset: str
@@ -68,7 +68,6 @@ class Part:
     row: str = ""
     reference: str = ""
     attribute: str = ""
-    over_runs: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,6 @@ def of_part(claim: str, method: str, kind: str, part: Part, plan: protocol.Proto
         own=part.row,
         reference=part.reference,
         attribute=part.attribute,
-        over_runs=part.over_runs,
         plan=plan,
     )
 
@@ -144,7 +142,6 @@ def row(
     own: str = "",
     reference: str = "",
     attribute: str = "",
-    over_runs: bool = False,
     plan: protocol.Protocol | None = None,
 ) -> dict[str, Any]:
     """Return one part of the evidence on a claim as a row; see `Entry` and `Part`.
@@ -169,18 +166,27 @@ def row(
     reference = reference or plan.only_reference(claim, kind)
     if wrong := plan.wrong(claim, method, dataset, kind, own, reference):
         raise InputError(wrong)
-    interval = found if isinstance(found, Interval) else Interval(float(found), float(found), float(found), 0)
-    n_groups = 0 if over_runs else interval.n_groups
-    p_value = interval.p_value
-    if p_value is None:
-        tested = isinstance(found, Interval) and kind != "value"
-        p_value = p_at(interval, 0.0, max(1, (n_groups or n_runs) - 1)) if tested else math.nan
+    interval = found if isinstance(found, Interval) else Interval(float(found), float(found), float(found), math.nan)
     told = (claim, method, dataset, part, kind, own, reference, attribute)
-    numbers = (interval.estimate, interval.low, interval.high, p_value, n_groups, printed, n_runs)
-    return dict(zip(COLUMNS, (*told, *numbers), strict=True))
+    numbers = (interval.estimate, interval.low, interval.high, interval.free, printed)
+    counts = (interval.n_groups, interval.n_runs, n_runs)
+    return dict(zip(COLUMNS, (*told, *numbers, *counts), strict=True))
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the rows as a table with the columns COLUMNS, in the order of the claims."""
     table = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return table.sort_values("claim", kind="stable", ignore_index=True)
+
+
+def of_line(line: Any, text: str, n_runs: int, **more: str) -> Part:
+    """Return the part in a line of `evaluation.differences` (a named tuple or Series); `more` as in `Part`."""
+    return Part(line.dataset, text, interval_of(line), n_runs, **more)
+
+
+def interval_of(line: Any) -> Interval:
+    """Return the interval in a line with the cells of `evaluation.gap`, or of `head_surgery.compare`."""
+    cells = line._asdict() if isinstance(line, tuple) else dict(line)
+    seeds = int(cells.get("n_seeds", cells["n_runs"]))
+    ends = (line.difference, line.low, line.high)
+    return Interval(*ends, int(line.n_prompts), n_runs=seeds, free=line.free)

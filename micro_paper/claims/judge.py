@@ -47,6 +47,7 @@ KINDS = {
     "equivalence": ("equivalence",),
     "value": ("value",),
 }
+NO_TESTS = ("identity", "value", SHOWN)
 BESIDE = (CONTROL, READABLE, SHOWN)  # beside any rule: what must be exceeded or read, and what is only shown
 WORDS = {protocol.CONTROLS: "a control: ", protocol.COMPANION: "shown, not judged: ", protocol.CANNOT: ""}
 OPTIMISATION = "optimisation"  # above the single reward as trained, not above the converged one
@@ -141,10 +142,10 @@ class Case:
         """
         verdict = [self.of_part(row) for row in rows.itertuples()]
         rows = rows.assign(verdict=pd.Series(verdict, index=rows.index, dtype=object))
-        tests = rows[~rows["kind"].isin(("identity", "value", SHOWN))]
+        tests = rows[~rows["kind"].isin(NO_TESTS)]
         if len(tests):
-            p = [_p_value(row) for row in tests.itertuples()]
-            lost = tests.index[intervals.holm(p) >= verdicts.SIGNIFICANT]
+            p = [verdicts.p_of_verdict(row.kind, _interval(row), row.verdict) for row in tests.itertuples()]
+            lost = tests.index[intervals.holm(p) >= verdicts.LEVEL]
             rows.loc[lost, "verdict"] = CANNOT_TELL
         return rows
 
@@ -184,6 +185,8 @@ class Case:
             reasons.append(f"{name}: {verdict}" + (f" ({text})" if text else ""))
             found.append(verdict)
         why, verdict = "; ".join(reasons), _overall(found or [CANNOT_TELL])
+        if alone := int(((own["n_seeds"] < 2) & (own["kind"] != "identity")).sum()):
+            why += f"; {alone} of {len(own)} parts over prompts alone, with one seed a fold"
         if (rows["kind"] == "value").any() and verdict == CANNOT_TELL:
             why += f"; the printed value is of {LACKS[self.needs]}, so ours is shown, not compared"
         return verdict, why
@@ -224,10 +227,10 @@ class Case:
         return protocol.named(attribute, self.measure.attributes)
 
     def too_little(self, claimed: pd.DataFrame) -> str:
-        """Return what the evidence has too few of; "" for nothing. `n_groups` is 0 where no prompts are resampled."""
-        few = claimed[(claimed["n_groups"] > 0) & (claimed["n_groups"] < verdicts.MIN_GROUPS)]
-        if len(few):
-            return f"{few['n_groups'].min()} prompts or topics, {verdicts.MIN_GROUPS} are needed"
+        """Return what the evidence has too few of; "" for nothing. Parts over repeats alone have no prompts."""
+        few = claimed["n_prompts"].min()
+        if few < verdicts.FEWEST:
+            return f"{few:g} prompts or topics, {verdicts.FEWEST} are needed"
         if len(claimed) and claimed["n_runs"].min() < self.measure.min_runs:
             return f"{claimed['n_runs'].min()} runs, {self.measure.min_runs} are needed"
         return ""
@@ -253,19 +256,7 @@ def _has(there: set[tuple[str, str]], attribute: str, reference: str) -> bool:
 
 
 def _interval(row: tuple) -> Interval:
-    return Interval(row.value, row.low, row.high, int(row.n_groups))
-
-
-def _p_value(row: tuple) -> float:
-    """Return the p-value of what the part may decide: that the value is 0, or on the nearer edge of the margin."""
-    margin = {"equivalence": verdicts.MARGIN, "flat": verdicts.FLAT}.get(row.kind, 0.0)
-    interval = _interval(row)
-    if row.kind in ("up", "down") and verdicts.judge_equivalence(interval, margin=verdicts.FLAT) == HOLDS:
-        margin = 0.0 if row.low > 0 or row.high < 0 else verdicts.FLAT  # neither up nor down, but flat
-    if not margin:
-        return float(row.p_value)
-    free = max(1, int(row.n_groups or row.n_runs) - 1)
-    return verdicts.p_at(interval, margin if row.value > 0 else -margin, free)
+    return Interval(row.value, row.low, row.high, row.n_prompts, n_runs=row.n_seeds, free=row.free)
 
 
 def _overall(found_verdicts: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from micro_paper import intervals, metrics
 from micro_paper.claims import protocol
 from micro_paper.claims.evidence import Entry, Part, collect
-from micro_paper.experiments.evaluation import SELECTIONS, Evaluation, best_head_values
+from micro_paper.experiments.evaluation import SELECTIONS, Evaluation, best_head_values, fits, sample
 from micro_paper.intervals import Interval
 from micro_paper.paper import values as paper_values
 from micro_paper.paper.verdicts import CONTROL, READABLE
@@ -28,29 +28,22 @@ class Finding:
     Attributes:
         like: "helpsteer", "rpr" or "stage1".
         evaluation: with the heads of `router_use.HEADS` kept.
-        seed, n_bootstrap: of the intervals.
         cue: accuracy less chance of a probe that reads the prompt's cue on training data; None where none was fitted.
         plan: which rows are compared.
     """
 
     like: str
     evaluation: Evaluation
-    seed: int
-    n_bootstrap: int
     cue: Interval | None
     plan: protocol.Protocol
 
     def part(self, text: str, interval: Interval, *rows: str, **more) -> Part:
-        """Return a part with the least runs of the rows."""
-        found = self.evaluation
-        return Part(found.world, text, interval, min(len(found.chosen[row]) for row in rows), **more)
+        """Return a part with the fewest runs of the rows."""
+        return Part(self.evaluation.world, text, interval, fits(self.evaluation, *rows), **more)
 
     def difference(self, a: np.ndarray, b: np.ndarray, only: str = "") -> Interval:
-        """Return the paired difference of two correctnesses by pair, on one attribute or the mean over all."""
-        attribute, prompt = (self.evaluation.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
-        rows = attribute == only if only else np.ones(len(attribute), bool)
-        options = {"rng": np.random.default_rng(self.seed), "n": self.n_bootstrap}
-        return intervals.paired_bootstrap_macro(a[rows], b[rows], prompt[rows], attribute[rows], **options)
+        """Return the paired difference of two correctnesses, (n, runs), on one attribute or the mean over all."""
+        return sample(self.evaluation.pairs).difference(a, b, only or None)
 
     def printed(self, quantity: str, against: str = "") -> float:
         """Return the paper's number for this data set."""
@@ -59,7 +52,7 @@ class Finding:
         return float((found[found.against == against] if against else found).printed.iloc[0])
 
     def best(self, row: str, selection: str) -> np.ndarray:
-        """Return correctness by pair of the row's best heads, (n,); that of a row without heads is its own."""
+        """Return correctness, (n, runs), of the row's best heads; that of a row without heads is its own."""
         if row in self.evaluation.heads:
             return best_head_values(self.evaluation, row, selection)
         return _correct(self.evaluation, row)
@@ -70,7 +63,7 @@ class Finding:
 
 
 def _correct(found: Evaluation, method: str) -> np.ndarray:
-    return metrics.correct_by_run(found.probability[method]).mean(axis=1)
+    return metrics.correct_by_run(found.probability[method])
 
 
 def _over_static(of: Finding, method: str) -> Iterator[Part]:
@@ -115,10 +108,7 @@ def _every_attribute(of: Finding, method: str) -> Iterator[Part]:
 
 def _average(of: Finding, method: str) -> Iterator[Part]:
     own = of.plan.measures["C10"].row(method)
-    values = of.best(own, SELECTIONS[0])
-    attribute, prompt = (of.evaluation.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
-    options = {"rng": np.random.default_rng(of.seed), "n": of.n_bootstrap}
-    interval = intervals.bootstrap_macro(values, prompt, attribute, **options)
+    interval = sample(of.evaluation.pairs).mean(of.best(own, SELECTIONS[0]))
     text = "average of the best heads, chosen on test"
     yield of.part(text, interval, own, printed=of.printed("best_average"))
 
@@ -129,9 +119,7 @@ def _gain(claim: str, against: str, of: Finding, method: str) -> Iterator[Part]:
     own, other = measure.row(method), measure.references[0]
     ours, theirs = (of.best(row, SELECTIONS[0]) for row in (own, other))
     gap = of.difference(ours, theirs)
-    attribute = of.evaluation.pairs["attribute"].to_numpy()
-    base = metrics.macro_mean(theirs, attribute)
-    interval = Interval(gap.estimate / base, gap.low / base, gap.high / base, gap.n_groups)
+    interval = gap.times(1 / sample(of.evaluation.pairs).mean(theirs).estimate)
     text = f"best heads over {other}'s, both chosen on test, as a share of the latter"
     yield of.part(text, interval, own, other, printed=of.printed("gain", against) / 100)
 
@@ -147,7 +135,7 @@ def _information(table: pd.DataFrame, method: str) -> Iterator[Part]:
     text = f"mean KL of the router's weights to their mean, less the shuffled router's, less {SHARE:g} log K, nats"
     if len(by_fold) > 1:  # one fold gives no interval
         found = intervals.t_interval(by_fold)
-        yield Part(str(table.dataset.iloc[0]), text, found, len(gap), over_runs=True)
+        yield Part(str(table.dataset.iloc[0]), text, found, len(gap))
 
 
 def _gains(claim: str, on: str, against: str) -> Entry:
@@ -173,12 +161,7 @@ ENTRIES = (
 
 
 def evidence(
-    evaluations: Mapping[str, Evaluation],
-    information: pd.DataFrame,
-    *,
-    seed: int,
-    n_bootstrap: int,
-    cues: Mapping[str, Interval | None] | None = None,
+    evaluations: Mapping[str, Evaluation], information: pd.DataFrame, cues: Mapping[str, Interval | None] | None = None
 ) -> pd.DataFrame:
     """Return the evidence on C07 to C18.
 
@@ -186,9 +169,8 @@ def evidence(
         evaluations: "helpsteer", "rpr" and, where it is neither of these, "stage1" -> stage-1 evaluation with the heads
             of `router_use.HEADS` kept; "control" is no evidence: nothing can be found there by design.
         information: from `router_use.router_information`, on all folds.
-        seed, n_bootstrap: of the intervals.
         cues: the same names -> from `router_use.cue_probe`; C07 cannot be told where it is lacking.
     """
     plan, cues = protocol.read(), cues or {}
-    found = {like: Finding(like, e, seed, n_bootstrap, cues.get(like), plan) for like, e in evaluations.items()}
+    found = {like: Finding(like, e, cues.get(like), plan) for like, e in evaluations.items()}
     return collect(ENTRIES, found | {"use": information})

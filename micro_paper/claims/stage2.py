@@ -9,8 +9,8 @@ from functools import partial
 import pandas as pd
 
 from micro_paper.claims import protocol
-from micro_paper.claims.evidence import Entry, Part, collect, frame, of_part
-from micro_paper.experiments.evaluation import Evaluation, differences
+from micro_paper.claims.evidence import Entry, Part, collect, frame, interval_of, of_part
+from micro_paper.experiments.evaluation import Evaluation, differences, fits
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
 from micro_paper.paper.verdicts import CONTROL, READABLE
@@ -45,21 +45,18 @@ class Finding:
             return
         table = self.gaps[row]
         line = table[(table.method == other) & (table.attribute == attribute)].iloc[0]
-        own = slice(None) if attribute == MACRO else found.pairs["attribute"] == attribute
-        prompts = found.pairs.loc[own, "prompt_id"].nunique()
-        interval = Interval(line.difference, line.low, line.high, prompts, p_value=line.p_value)
         only = "" if attribute == MACRO else attribute
         text = f"{row} less {other}" + (f", {only}" if only else "")
-        runs = min(len(found.chosen[name]) for name in (row, other))
-        yield Part(found.world, text, interval, runs, kind=kind, row=row, reference=other, attribute=only)
+        said = {"kind": kind, "row": row, "reference": other, "attribute": only}
+        yield Part(found.world, text, interval_of(line), fits(found, row, other), **said)
 
     def left(self, row: str, other: str, *, kind: str = "") -> Iterator[Part]:
         """Yield the same on the pairs that HyRe has no label of."""
         table = self.rest
         lines = table[(table.method == row) & (table.reference == other) & (table.attribute == MACRO)]
         for line in lines.itertuples():
-            numbers = (line.difference, line.difference_low, line.difference_high)
-            interval = Interval(*numbers, int(line.n_prompts), p_value=line.p_value)
+            ends = (line.difference, line.difference_low, line.difference_high)
+            interval = Interval(*ends, int(line.n_prompts), n_runs=int(line.n_seeds), free=line.free)
             text = f"{row} less {other}, on the pairs that HyRe has no label of"
             yield Part(self.evaluation.world, text, interval, int(line.n_runs), kind=kind, row=row, reference=other)
 
@@ -118,23 +115,19 @@ def evidence(
     evaluations: Mapping[str, Evaluation],
     gaps: Mapping[str, pd.DataFrame],
     rest: Mapping[str, pd.DataFrame],
-    *,
-    seed: int,
-    n_bootstrap: int,
 ) -> pd.DataFrame:
     """Return the evidence of tables 2 and 3 on the claims C19 to C25, C28 and C45, and what C32 and C33 also rest on.
 
     Args:
         evaluations, gaps, rest: "helpsteer" and "rpr" -> from `evaluate_rows`, `differences` (reference micro) and
             `on_rest`; a control world is no evidence.
-        seed, n_bootstrap: of the intervals.
     """
     plan, found = protocol.read(), {}
     for like in READ:
         of_row, result = {"micro": gaps[like]}, evaluations[like]
         for row in {"micro_plus", *(plan.measures[claim].probe for claim in READ[like])}:
             if row in result.probability:
-                of_row[row] = differences(result, row, seed=seed, n_bootstrap=n_bootstrap)
+                of_row[row] = differences(result, row)
         found[like] = Finding(result, of_row, rest[like], plan)
     also = [
         of_part(claim, "any", READABLE, part, plan)

@@ -1,8 +1,8 @@
 """What the sweeps say about the paper's claims C06, C29 to C37 and C43: definitions first, numbers second.
 
-Intervals are 95 %. Sums and differences of accuracies on the same test pairs resample prompts (paired). What has one
-number a run, as a share of weights, takes the t-interval of its mean over runs; spreads over runs or repeats resample
-runs.
+Intervals are 95 %. What is linear in the decisions of test pairs (differences, steps and slopes of accuracy) has one
+over prompts and runs. Shares of weight take one value a run, spreads over runs one pseudo-value a run (jackknife), and
+the t interval of their mean.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from micro_paper import intervals
 from micro_paper.claims import protocol
 from micro_paper.claims.evidence import Entry, Part, collect
+from micro_paper.experiments.evaluation import sample
 from micro_paper.experiments.sweeps import SELECTIONS, Sweep
-from micro_paper.intervals import Interval, runs_bootstrap, t_interval
+from micro_paper.intervals import Interval, jackknife, t_interval
 from micro_paper.metrics import MACRO
 from micro_paper.paper import values as paper_values
 from micro_paper.paper.verdicts import CONTROL
@@ -32,15 +32,11 @@ class Finding:
     Attributes:
         sweep: from `sweeps.sweep`.
         paper: the paper's data set that it stands for, "RPR" or "HelpSteer2".
-        rng: of every bootstrap, one after the other.
-        n_bootstrap: resamples.
         plan: which rows are compared.
     """
 
     sweep: Sweep
     paper: str
-    rng: np.random.Generator
-    n_bootstrap: int
     plan: protocol.Protocol
 
     def part(self, text: str, interval: Interval, **more) -> Part:
@@ -63,18 +59,13 @@ class Finding:
 
         The average over attributes, or the accuracy on one.
         """
-        found = self.sweep
-        if not weights.keys() <= found.decided.keys():
+        cells = self.sweep.decided
+        if not weights.keys() <= cells.keys():
             return
-        rows = found.attributes == attribute if attribute else np.full(len(found.attributes), True)
-        sides = []
-        for sign in (1, -1):
-            own = (sign * w * found.decided[cell][rows] for cell, w in weights.items() if sign * w > 0)
-            sides.append(sum(own, np.zeros(rows.sum())))
-        gap = intervals.paired_bootstrap_macro(
-            *sides, found.prompts[rows], found.attributes[rows], rng=self.rng, n=self.n_bootstrap
-        )
-        yield self.part(text, gap, attribute=attribute, **more)
+        total = sum(cells[cell] * weight for cell, weight in weights.items())
+        there = np.isfinite(total).any(axis=1)  # folds with a run that has all of the cells
+        found = sample(self.sweep.layout.pairs[there]).mean(total[there], attribute or None)
+        yield self.part(text, found, attribute=attribute, **more)
 
 
 def _alpha(of: Finding, method: str) -> Iterator[Part]:
@@ -82,16 +73,15 @@ def _alpha(of: Finding, method: str) -> Iterator[Part]:
     table = of.sweep.tables.get("alpha", pd.DataFrame())
     if len(table) and table.alpha.nunique() > 1:
         slopes = [_slope(t.alpha, t.largest_share) for _, t in table.groupby("run")]
-        yield of.part("largest mean head share (stage 1), slope over alpha", t_interval(slopes), over_runs=True)
+        yield of.part("largest mean head share (stage 1), slope over alpha", t_interval(slopes))
 
 
 def _refresh(of: Finding, method: str) -> Iterator[Part]:
     """Spread of test accuracy over repeats that differ in minibatch order alone, batch less epoch, above 0."""
     wide = of.sweep.tables["refresh"].pivot(index="run", columns=["refresh", "repeat"], values="accuracy")
     gap = np.array([wide["batch"].std(axis=1, ddof=1), wide["epoch"].std(axis=1, ddof=1)]).T
-    interval = runs_bootstrap(gap[:, 0] - gap[:, 1], np.mean, of.rng, of.n_bootstrap)
     text = "standard deviation of accuracy over minibatch orders: omega each batch less each epoch"
-    yield of.part(text, interval, over_runs=True)
+    yield of.part(text, t_interval(gap[:, 0] - gap[:, 1]))
 
 
 def _printed(of: Finding, method: str) -> Iterator[Part]:
@@ -100,8 +90,7 @@ def _printed(of: Finding, method: str) -> Iterator[Part]:
     for line in scalars[(scalars.quantity == "budget_average") & (scalars.dataset == of.paper)].itertuples():
         decided = found.decided.get(("routed", method, found.heads, int(line.against)))
         if decided is not None:
-            options = {"rng": of.rng, "n": of.n_bootstrap}
-            interval = intervals.bootstrap_macro(decided, found.prompts, found.attributes, **options)
+            interval = found.layout.sample.mean(decided)
             yield of.part(f"mean accuracy at {line.against} contexts an attribute", interval, printed=line.printed)
 
 
@@ -118,7 +107,7 @@ def _budget_rise(of: Finding, method: str) -> Iterator[Part]:
 def _table_9(of: Finding, claim: str) -> dict[str, str]:
     """Return the data's own attributes that the claim names, each with the name; none stands for another."""
     names = of.plan.measures[claim].attributes
-    return {a: name for a in sorted(set(of.sweep.attributes)) if (name := protocol.named(a, names))}
+    return {a: name for a in of.sweep.layout.sample.names if (name := protocol.named(a, names))}
 
 
 def _more_budget(of: Finding, method: str) -> Iterator[Part]:
@@ -132,9 +121,9 @@ def _more_budget(of: Finding, method: str) -> Iterator[Part]:
         yield from of.contrast(step, f"accuracy on {a}, {low} to {high} contexts", attribute=a)
     wide = of.routed(method, None).pivot(index="run", columns=["attribute", "budget"], values="value")
     both = np.stack([wide[[(a, b) for a in attributes]].to_numpy() for b in (low, high)], axis=-1)
-    spread = runs_bootstrap(both, _spread_step, of.rng, of.n_bootstrap)
+    spread = jackknife(both, _spread_step)
     text = f"standard deviation over runs (and their folds), {low} to {high} contexts"
-    yield of.part(text, spread, kind="down", over_runs=True)
+    yield of.part(text, spread, kind="down")
 
 
 def _linguistic(of: Finding, method: str) -> Iterator[Part]:
@@ -173,7 +162,7 @@ def _redundancy(of: Finding, method: str) -> Iterator[Part]:
     """At the largest K, in the runs with redundant heads (margins correlate above .9 with an earlier head's).
 
     Their mean weight after stage 2 as a multiple of 1/K, less 1: down. And the best heads (by validation) without them
-    less those with them: equivalent. Both over these runs.
+    less those with them: equivalent.
     """
     found, largest = of.sweep, max((*of.sweep.grid.heads, of.sweep.heads))
     table = found.tables["redundancy"].query(
@@ -182,10 +171,10 @@ def _redundancy(of: Finding, method: str) -> Iterator[Part]:
     if len(table) < 2:
         return  # no interval over less than two runs
     excess = t_interval(table.share_of_weight / table.share_of_heads - 1)
-    said = {"n_runs": len(table), "over_runs": True}
-    yield of.part(f"weight of redundant heads at K = {largest} over 1/K, less 1", excess, **said)
+    yield of.part(f"weight of redundant heads at K = {largest} over 1/K, less 1", excess, n_runs=len(table))
     text = f"best heads at K = {largest}: without the redundant less with them"
-    yield of.part(text, t_interval(table.best_head_kept - table.best_head), kind="equivalence", **said)
+    step = {("kept", method, largest): 1.0, ("validation", method, largest): -1.0}
+    yield from of.contrast(step, text, kind="equivalence", n_runs=len(table))
 
 
 def _heads_and_budget(of: Finding, method: str) -> Iterator[Part]:
@@ -218,7 +207,6 @@ def _spread_step(runs: np.ndarray) -> float:
 
 
 EITHER, RPR, HELPSTEER = ("helpsteer", "rpr"), ("rpr",), ("helpsteer",)
-# All draw from one source of random numbers, so their order is part of the results.
 ENTRIES = (
     Entry("C06", "alpha and the largest head's share", EITHER, "down", _alpha, ("any",)),
     Entry("C43", "omega renewed each batch against each epoch", EITHER, "ordering", _refresh, ("micro",)),
@@ -234,13 +222,10 @@ ENTRIES = (
 )
 
 
-def evidence(helpsteer: Sweep, rpr: Sweep, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+def evidence(helpsteer: Sweep, rpr: Sweep) -> pd.DataFrame:
     """Return the evidence of both sweeps, in the columns of `evidence.COLUMNS`."""
     plan = protocol.read()
     return collect(
         ENTRIES,
-        {
-            "helpsteer": Finding(helpsteer, "HelpSteer2", np.random.default_rng(seed), n_bootstrap, plan),
-            "rpr": Finding(rpr, "RPR", np.random.default_rng(seed), n_bootstrap, plan),
-        },
+        {"helpsteer": Finding(helpsteer, "HelpSteer2", plan), "rpr": Finding(rpr, "RPR", plan)},
     )

@@ -99,7 +99,7 @@ def _hedge(of: Finding, method: str) -> Iterator[Part]:
 
 def _slope(text: str, variable: str, against: str | None, of: Finding, method: str) -> Iterator[Part]:
     values = slopes(of.sweeps, variable, against)
-    yield Part(POPULATION, text, intervals.t_interval(values), len(values), over_runs=True)
+    yield Part(POPULATION, text, intervals.t_interval(values), len(values))
 
 
 POPULATION = "simulation"

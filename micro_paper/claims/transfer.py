@@ -9,22 +9,19 @@ from functools import partial
 import pandas as pd
 
 from micro_paper.claims import protocol
-from micro_paper.claims.evidence import Entry, Part, collect
+from micro_paper.claims.evidence import Entry, Part, collect, interval_of, of_line
 from micro_paper.errors import InputError
 from micro_paper.experiments import evaluation
 from micro_paper.experiments.evaluation import Evaluation
-from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
 from micro_paper.paper.verdicts import CONTROL, SHOWN
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One evaluation and the intervals on it."""
+    """One evaluation, the plan, and what each row gains through deeper features."""
 
     evaluation: Evaluation
-    seed: int
-    n_bootstrap: int
     plan: protocol.Protocol
     gain: pd.DataFrame
 
@@ -32,22 +29,18 @@ class Finding:
 def _over(claim: str, of: Finding, method: str) -> Iterator[Part]:
     """Yield the average accuracy of the method less that of each reference and control, paired."""
     found, measure = of.evaluation, of.plan.measures[claim]
-    gaps = evaluation.differences(found, method, seed=of.seed, n_bootstrap=of.n_bootstrap)
-    average = gaps[gaps.attribute == MACRO].set_index("method")
-    prompts = found.pairs["prompt_id"].nunique()
+    gaps = evaluation.differences(found, method)
+    average = gaps[gaps.attribute == MACRO].set_index("method", drop=False)
     for other, kind in [*((row, "") for row in measure.references), *((row, CONTROL) for row in measure.controls)]:
         if other not in average.index:
             if kind:
                 continue  # without its control the claim cannot hold, which judging says
             raise InputError(f"{method} is compared with {other!r}, which was not evaluated on {found.world}")
-        line = average.loc[other]
-        interval = Interval(line.difference, line.low, line.high, prompts, p_value=line.p_value)
-        runs = min(len(found.chosen[name]) for name in (method, other))
-        yield Part(found.world, f"{method} - {other}", interval, runs, kind=kind, reference=other)
+        runs = evaluation.fits(found, method, other)
+        yield of_line(average.loc[other], f"{method} - {other}", runs, kind=kind, reference=other)
     for line in of.gain[(of.gain["method"] == method) & (of.gain["attribute"] == MACRO)].itertuples():
-        interval = Interval(line.difference, line.low, line.high, prompts, p_value=line.p_value)
         text = f"{method} through the deeper features less itself through the others"
-        yield Part(found.world, text, interval, len(found.chosen[method]), kind=SHOWN)
+        yield Part(found.world, text, interval_of(line), evaluation.fits(found, method), kind=SHOWN)
 
 
 def _entry(claim: str, compared: str, on: str) -> Entry:
@@ -69,21 +62,14 @@ def training_sets(sources: Sequence[str], helpsteer_like: str) -> dict[str, str]
     return dict.fromkeys(others[:1], "binary") | {name: "rated" for name in sources if name == helpsteer_like}
 
 
-def evidence(
-    results: Mapping[str, Evaluation],
-    *,
-    gains: pd.DataFrame | None = None,
-    seed: int = 0,
-    n_bootstrap: int = 10_000,
-) -> pd.DataFrame:
+def evidence(results: Mapping[str, Evaluation], *, gains: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the evidence on "MiCRo exceeds each row", for micro and micro_plus, on the average accuracy.
 
     Args:
         results: "binary" and "rated" (the training set of a transfer), or "rpr" and "helpsteer" (on a larger backbone)
             -> evaluation.
-        gains: what each row gains through the deeper features (dataset, method, attribute, difference, low, high,
-            p_value), shown beside; `dataset` may have its table behind it, in brackets.
-        seed, n_bootstrap: of the intervals.
+        gains: what each row gains through the deeper features (the cells of `evaluation.gap` beside dataset, method and
+            attribute), shown beside; `dataset` may have its table behind it, in brackets.
 
     Raises:
         InputError: a row to compare with was not evaluated.
@@ -93,5 +79,5 @@ def evidence(
         gains = pd.DataFrame(columns=["dataset", "method", "attribute"])
     for name, result in results.items():
         own = gains[gains["dataset"].str.partition(" (")[0] == result.world] if len(gains) else gains
-        found[name] = Finding(result, seed, n_bootstrap, plan, own)
+        found[name] = Finding(result, plan, own)
     return collect(ENTRIES, found)

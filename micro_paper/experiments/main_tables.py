@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from micro_paper.experiments.bag_of_words import bag_of_words
-from micro_paper.experiments.evaluation import Evaluation, evaluate, merge
-from micro_paper.experiments.hyre_protocol import compare_on_rest
+from micro_paper.experiments.evaluation import Evaluation, by_pair, evaluate, merge
+from micro_paper.experiments.hyre_protocol import compare_on_rest, rest_values
 from micro_paper.experiments.runs import NO_OWN
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
@@ -94,14 +94,30 @@ def evaluate_rows(
     return merge(*parts)
 
 
-def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int, n_bootstrap: int) -> pd.DataFrame:
+def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) -> pd.DataFrame:
     """Return rows judged on what is left after `shots` labelled test pairs an attribute, HyRe's protocol.
 
     `hyre` reweights the heads of the shared-base ensemble with non-linear priors, `micro_hyre` those of MiCRo's stage 1
     and `pca_hyre` the principal directions. Methods of one's own are among the rows. Lines are repeated with the
     difference to each control (`pca_hyre` and CONTROLS) as `reference`. Columns: `hyre_protocol.COLUMNS`.
     """
-    controls = [row for row in CONTROLS if row in evaluation.probability]
-    rows = ["micro", "micro_plus", "micro_plus_budget", "criterion_fewshot", *controls, *evaluation.own]
-    options = {"shots": shots, "resamples": resamples, "seed": seed, "n_bootstrap": n_bootstrap}
-    return compare_on_rest(evaluation, rows, REWEIGHTED, further=("pca_hyre", *controls), **options)
+    rest = {"shots": shots, "resamples": resamples, "seed": seed}
+    return compare_on_rest(
+        evaluation, _rest(evaluation), REWEIGHTED, further=("pca_hyre", *_controls(evaluation)), **rest
+    )
+
+
+def rest_decisions(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) -> pd.DataFrame:
+    """Return the decisions behind `on_rest`, a frame of `evaluation.by_pair`; names of rows end in ", on the rest"."""
+    values = rest_values(evaluation, _rest(evaluation), REWEIGHTED, shots=shots, resamples=resamples, seed=seed)
+    rows = {f"{name}, on the rest": table for name, table in values.items()}
+    return by_pair(evaluation.world, evaluation.pairs, rows, "right", evaluation.seeds)
+
+
+def _controls(evaluation: Evaluation) -> list[str]:
+    return [row for row in CONTROLS if row in evaluation.probability]
+
+
+def _rest(evaluation: Evaluation) -> list[str]:
+    rows = ["micro", "micro_plus", "micro_plus_budget", "criterion_fewshot"]
+    return [*rows, *_controls(evaluation), *evaluation.own]

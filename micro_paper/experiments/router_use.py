@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from micro_paper import intervals, metrics
+from micro_paper import metrics
 from micro_paper.convex import fit_ridge
 from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import World
-from micro_paper.intervals import Interval
+from micro_paper.intervals import Interval, Sample
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Pairs
 
@@ -76,16 +76,16 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
     return pd.DataFrame(lines)
 
 
-def cue_probe(train: Pairs, *, seed: int, n_bootstrap: int, parts: int = 5, penalty: float = 0.1) -> Interval | None:
+def cue_probe(train: Pairs, *, seed: int, parts: int = 5, penalty: float = 0.1) -> Interval | None:
     """Return how much better than chance a linear probe reads the attribute of a pair from its prompt.
 
     On training pairs alone: each of `parts` groups of prompt ids is told from the others by ridge regression on one-hot
-    attributes, features standardised; chance is the commonest attribute among the others. Where all pairs have one
-    attribute there is nothing to read, and None is returned.
+    attributes, features standardised; chance is the commonest attribute among the others. The interval is over prompt
+    ids. Where all pairs have one attribute there is nothing to read, and None is returned.
 
     Args:
         train: training pairs.
-        seed, n_bootstrap: of the interval, which resamples prompt ids.
+        seed: of the parts.
         parts: of the prompt ids, each held out once.
         penalty: of the ridge, a pair, on standardised features.
     """
@@ -104,8 +104,7 @@ def cue_probe(train: Pairs, *, seed: int, n_bootstrap: int, parts: int = 5, pena
         read = (features[held] @ weight[:, 0].T + offset[:, 0]).argmax(dim=1).numpy()
         probe[held] = read == label[held]
         chance[held] = np.bincount(label[~held]).argmax() == label[held]
-    rng = np.random.default_rng(seed)
-    return intervals.paired_bootstrap(probe, chance, train.prompt_id, rng=rng, n=n_bootstrap)
+    return Sample(train.prompt_id).difference(probe, chance)
 
 
 ROWS = (

@@ -18,6 +18,7 @@ from micro_paper.paper import values as paper_values
 from micro_paper.paths import build_dir, project_root
 from micro_paper.workflow import manifest
 
+MISSING = ("printed", "free", "n_prompts")  # numbers that a part may lack
 JUDGED = {"micro": "verdict", "micro_plus": "micro_plus_verdict"}
 
 
@@ -157,7 +158,7 @@ def read_evidence(path: Path) -> pd.DataFrame:
     """
     texts = {name: str for name in ("claim", "method", "dataset", "part", "kind", "row", "reference", "attribute")}
     try:
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"printed": [""], "p_value": [""]})
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(MISSING, [""]))
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} cannot be read: {error}; run its notebook again") from None
     if list(table.columns) != list(evidence.COLUMNS):
@@ -185,12 +186,13 @@ def _wrong(line: tuple, rules: pd.Series, parts: set, plan: protocol.Protocol) -
         yield f"value, low and high must be finite, low <= high, got {numbers}"
     if line.kind == "value" and not _is_number(line.printed):
         yield "evidence of kind value needs the printed value"
-    if line.kind not in ("identity", "value") and not (_is_number(line.p_value) and 0 <= line.p_value <= 1):
-        yield f"p_value must lie between 0 and 1, got {line.p_value!r}"
-    if not isinstance(line.n_groups, int) or line.n_groups < 0:
-        yield f"n_groups must be a whole number >= 0, got {line.n_groups!r}"
-    if not isinstance(line.n_runs, int) or line.n_runs < 1:
-        yield f"n_runs must be a whole number >= 1, got {line.n_runs!r}"
+    for name, count in (("n_runs", line.n_runs), ("n_seeds", line.n_seeds)):
+        if not isinstance(count, int) or count < 1:
+            yield f"{name} must be a whole number >= 1, got {count!r}"
+    if line.kind not in ("identity", "value") and not line.free > 0:
+        yield f"free must be the degrees of freedom of the interval, got {line.free!r}"
+    if line.n_prompts < 2:
+        yield f"n_prompts must be at least 2, or empty where repeats alone vary, got {line.n_prompts!r}"
     key = (line.claim, line.method, line.dataset, line.part)
     if key in parts:
         yield f"{line.claim}, {line.method}, {line.dataset}: the part {line.part!r} is there twice"
