@@ -18,10 +18,11 @@ from micro_paper.data.corpus.gate import (
     margins,
     planted,
     rows_of,
+    turning,
 )
 from micro_paper.data.corpus.tastes import KNOBS, SEAL, WRITTEN, fingerprint
 from micro_paper.errors import InputError
-from micro_paper.intervals import bootstraps
+from micro_paper.intervals import bootstrap_macro
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +90,10 @@ def vars_of(rows: Rows) -> dict[str, np.ndarray]:
 
 
 def test_intervals_that_are_too_short_find_what_is_not_there(rows: Rows) -> None:
-    def short(columns, topics, attributes, rng):
-        return bootstraps(columns, topics, attributes, rng=rng, n=200, level=0.5, test=True)
+    def short(values, topics, attributes, rng):
+        return bootstrap_macro(values, topics, attributes, rng=rng, n=200, level=0.5)
 
-    assert "none_found" in failures(measure(rows, intervals=short))
+    assert "none_found" in failures(measure(rows, interval=short))
 
 
 def test_criteria_that_are_not_shuffled_are_found(rows: Rows) -> None:
@@ -117,7 +118,8 @@ def test_a_planted_row_gains_what_is_planted() -> None:
     right = (rng.random(4000) < 0.65).astype(float)
     attributes = rng.integers(0, 9, 4000)
     for gain in (0.03, 0.0):
-        drawn = [macro(planted(right, attributes, gain, 0.3, rng), attributes) for _ in range(60)]
+        turn = turning(right, attributes, gain, 0.3)
+        drawn = [macro(planted(right, turn, rng), attributes) for _ in range(60)]
         assert np.mean(drawn) == pytest.approx(gain, abs=0.004)
 
 

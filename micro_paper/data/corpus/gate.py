@@ -19,7 +19,7 @@ from micro_paper.data.corpus.tastes import KNOBS, alignment, population
 from micro_paper.data.corpus.worlds import preference
 from micro_paper.data.splits import FOLDS, assign_folds
 from micro_paper.errors import InputError
-from micro_paper.intervals import Interval, bootstraps
+from micro_paper.intervals import Interval, bootstrap_macro
 from micro_paper.metrics import nll
 
 PENALTY = 1e-3  # per pair, of the pooled reward and of what each head departs from it
@@ -37,7 +37,7 @@ BOUNDS = {
     "planted_found": (0.80, 1.0),
     "none_found": (0.0, 0.075),
 }
-Intervals = Callable[[Sequence[np.ndarray], np.ndarray, np.ndarray, np.random.Generator], list[Interval]]
+IntervalOf = Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], Interval]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,29 +155,57 @@ def macro(values: np.ndarray, attributes: np.ndarray) -> float:
     return float(pd.Series(values).groupby(attributes).mean().mean())
 
 
-def by_topic(
-    columns: Sequence[np.ndarray], topics: np.ndarray, attributes: np.ndarray, rng: np.random.Generator
-) -> list[Interval]:
-    """Return the package's interval of each column of paired differences, (n,) each, averaged over seeds."""
-    return bootstraps(columns, topics, attributes, rng=rng, n=RESAMPLES, test=True)
+def by_topic(values: np.ndarray, topics: np.ndarray, attributes: np.ndarray, rng: np.random.Generator) -> Interval:
+    """Return the package's interval of paired differences (n,), averaged over seeds, over topics."""
+    return bootstrap_macro(values, topics, attributes, rng=rng, n=RESAMPLES)
 
 
-def planted(
-    right: np.ndarray, attributes: np.ndarray, gain: float, disagree: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw how much more often a row with a known gain is right, pair by pair, averaged over its seeds.
+def turning(right: np.ndarray, attributes: np.ndarray, gain: float, disagree: float) -> np.ndarray:
+    """Return with which probability a row with a known gain decides each pair otherwise, (n,).
 
     Args:
         right: (n,) 1 where the other row is right, else 0.
-        attributes: (n,); the gain is the same on each in expectation.
+        attributes: (n,); the gain is the same on each.
         gain: of the row's expected accuracy.
-        disagree: share of the pairs on which the two rows differ, above the gain.
+        disagree: share of the pairs on which the two rows differ, at least the gain.
     """
     share = pd.Series(right).groupby(attributes).transform("mean").to_numpy()
-    turn = np.where(right > 0, (disagree - gain) / 2 / share, (disagree + gain) / 2 / (1 - share))
+    return np.where(right > 0, (disagree - gain) / 2 / share, (disagree + gain) / 2 / (1 - share))
+
+
+def planted(right: np.ndarray, turn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw how much more often a row that turns pairs so is right, pair by pair, averaged over its seeds, (n,)."""
     held = rng.random(len(right)) < HELD
     drawn = np.where(held, rng.random(len(right)), rng.random((SEEDS, len(right))))
     return ((1 - 2 * right) * (drawn < turn)).mean(axis=0)
+
+
+def found_share(
+    right: np.ndarray,
+    topics: np.ndarray,
+    attributes: np.ndarray,
+    gain: float,
+    disagree: float,
+    *,
+    draws: int,
+    interval: IntervalOf,
+    rng: np.random.Generator,
+) -> float:
+    """Return in which share of draws the interval of a planted gain lies above 0.
+
+    Each draw takes as many topics anew, with replacement, and what a row with that gain gets right on them; arguments
+    as for `turning`.
+    """
+    turn = turning(right, attributes, gain, disagree)
+    of_topic = [np.flatnonzero(topics == t) for t in np.unique(topics)]
+    found = 0
+    for _ in range(draws):
+        taken = [of_topic[i] for i in rng.integers(len(of_topic), size=len(of_topic))]
+        rows = np.concatenate(taken)
+        number = np.repeat(np.arange(len(taken)), [len(t) for t in taken])
+        gained = planted(right[rows], turn[rows], rng)
+        found += interval(gained, number, attributes[rows], rng).low > 0
+    return found / draws
 
 
 def gate(
@@ -186,7 +214,7 @@ def gate(
     rng: np.random.Generator,
     draws: int = DRAWS,
     shuffle: Callable = shuffled,
-    intervals: Intervals = by_topic,
+    interval: IntervalOf = by_topic,
 ) -> dict[str, float]:
     """Measure what the gate is about.
 
@@ -204,18 +232,18 @@ def gate(
     single = macro(right, stated)
     untold = nll(preference(found.untold))
     disagree = max(float((right != by_criterion).mean()), 2 * PLANTED)
-    shares = {}
-    for gain in (PLANTED, 0.0):
-        columns = [planted(right, stated, gain, disagree, rng) for _ in range(draws)]
-        shares[gain] = float(np.mean([i.low > 0 for i in intervals(columns, topic, stated, rng)]))
+    shares = [
+        found_share(right, topic, stated, gain, disagree, draws=draws, interval=interval, rng=rng)
+        for gain in (PLANTED, 0.0)
+    ]
     return {
         "single": single,
         "criterion_gain": macro(by_criterion, stated) - single,
         "taste_gain": macro(by_group, stated) - single,
         "information": untold - nll(preference(found.told)),
         "information_shuffled": untold - nll(preference(found.told_shuffled)),
-        "planted_found": shares[PLANTED],
-        "none_found": shares[0.0],
+        "planted_found": shares[0],
+        "none_found": shares[1],
     }
 
 

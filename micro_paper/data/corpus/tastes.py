@@ -22,6 +22,9 @@ SEAL = Path(__file__).with_name("knobs.sha256")
 WRITTEN = ("criteria.json", "prompt_cues.json")  # the wordings that the seal covers
 
 
+FLOOR = 0.02  # added to every share: nobody is wholly without a concern
+
+
 @dataclass(frozen=True)
 class Knobs:
     """What is set in a world of tastes; `gate` judges it, and no mixture was fitted before it was sealed.
@@ -33,7 +36,8 @@ class Knobs:
         shared: weight of one taste that all have in common, against 1 - shared of the own one; 0 to 1.
         opposed: whether tastes come in twos that want the opposite, w_2i = -w_2i+1.
         directions: 0, or to how many directions in which responses vary most the own tastes are confined.
-        sharpness: P(c | t) goes with the power `sharpness` of the taste's share of dimension c.
+        sharpness: P(c | t) goes with the power `sharpness` of the taste's share of dimension c, and all criteria are
+            stated alike often.
         any_criterion: chance that the stated criterion is drawn evenly, whatever the taste.
         cue_strength: P(t | cue) goes with this power of the taste's share of the cue's dimension.
         neutral: chance of a prompt without a cue, where all tastes are alike likely.
@@ -43,21 +47,21 @@ class Knobs:
     seed: int = 0
     tastes: int = 6
     concentration: float = 0.3
-    shared: float = 0.35
+    shared: float = 0.1
     opposed: bool = False
     directions: int = 0
-    sharpness: float = 2.0
-    any_criterion: float = 0.1
+    sharpness: float = 6.0
+    any_criterion: float = 0.05
     cue_strength: float = 1.0
     neutral: float = 0.3
-    scale: float = 4.0
+    scale: float = 6.0
 
 
 DEFAULT = Knobs()
 # The default draws its tastes at random; its companions put them where responses vary most, and against each other.
 KNOBS = {
     "bundled-rpr": DEFAULT,
-    "bundled-rpr-aligned": replace(DEFAULT, directions=3),
+    "bundled-rpr-aligned": replace(DEFAULT, shared=0.3, directions=5),
     "bundled-rpr-opposed": replace(DEFAULT, shared=0.0, opposed=True),
 }
 
@@ -124,16 +128,27 @@ def population(knobs: Knobs) -> Population:
     share = likes / likes.sum(axis=1, keepdims=True)
     weights = knobs.shared * common + (1 - knobs.shared) * own
     spread = np.sqrt(np.einsum("td,de,te->t", weights, response_covariance(), weights))
-    stated = share**knobs.sharpness
-    stated /= stated.sum(axis=1, keepdims=True)
+    stated = _evenly((share + FLOOR) ** knobs.sharpness)
     of_cue = np.array([DIMENSIONS.index(cue.dimension) for cue in prompt_cues()])
-    given = np.vstack([np.ones(knobs.tastes), (share[:, of_cue].T + 0.02) ** knobs.cue_strength])
+    given = np.vstack([np.ones(knobs.tastes), (share[:, of_cue].T + FLOOR) ** knobs.cue_strength])
     return Population(
         weights=knobs.scale * weights / spread[:, None],
         share=share,
         given_cue=given / given.sum(axis=1, keepdims=True),
         stated=knobs.any_criterion / len(DIMENSIONS) + (1 - knobs.any_criterion) * stated,
     )
+
+
+def _evenly(weights: np.ndarray) -> np.ndarray:
+    """Scale rows and columns of positive weights (T, 9) so that rows sum to 1 and all columns to T / 9.
+
+    Every criterion is then stated as often as any other by tastes that are alike frequent (iterative proportional
+    fitting).
+    """
+    for _ in range(500):
+        weights = weights / weights.mean(axis=0)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    return weights
 
 
 def _dirichlet(gammas) -> np.ndarray:
