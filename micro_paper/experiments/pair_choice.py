@@ -1,4 +1,4 @@
-"""Whether the pair that is shown tells who judges it: I(A; Z | X) of the bundled worlds, which the error split needs at 0."""
+"""Whether the pair that is shown tells who judges it: I(A; Z | X) of the bundled worlds, 0 in the exact error split."""
 
 from __future__ import annotations
 

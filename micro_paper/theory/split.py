@@ -1,9 +1,9 @@
 """The exact split of what a single Bradley-Terry model pays on a population of groups.
 
-The split assumes that the pair A which is shown is independent of the group Z given the prompt X: pi(a, b | x) is one for
-all groups. Where the pair depends on the group, seeing it tells about the group already, by `selection_information`, and
-the split is not that of the data. The information budget assumes the same of (Z, C): A is independent of group and context
-given X; and Y is independent of C given X, A and Z.
+The split assumes that the pair A which is shown is independent of the group Z given the prompt X: pi(a, b | x) is one
+for all groups. Where the pair depends on the group, seeing it tells about the group already, by
+`selection_information`, and the split is not that of the data. The information budget assumes that A is independent of
+(Z, C), group and context, given X, and that Y is independent of C given X, A and Z.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def mutual_information(population: Population) -> float:
 
 
 def selection_information(group_weights, pairs_given_group, prompt_weights=None) -> float:
-    """I(A; Z | X) = E_x sum_k P(z = k | x) KL(P(a | x, z = k) || P(a | x)), in nats: 0 where the split's assumption holds.
+    """I(A; Z | X) = E_x sum_k P(z = k | x) KL(P(a | x, z = k) || P(a | x)), in nats: 0 where the split is exact.
 
     Args:
         group_weights: P(z = k | x), (X, K).
@@ -111,7 +111,7 @@ def selection_information(group_weights, pairs_given_group, prompt_weights=None)
     prompts = weights_of("prompt_weights", np.full(x, 1 / x) if prompt_weights is None else prompt_weights, (x,), (0,))
     marginal = np.einsum("xk,xka->xa", groups, shown)
     ratio = np.divide(shown, marginal[:, None], out=np.ones_like(shown), where=shown > 0)
-    return float(np.einsum("x,xk,xka->", prompts, groups, xlogy(shown, ratio)))
+    return max(float(np.einsum("x,xk,xka->", prompts, groups, xlogy(shown, ratio))), 0.0)  # rounding only
 
 
 def decompose_error(rewards, group_weights, pair_weights, prompt_weights=None) -> ErrorDecomposition:

@@ -93,8 +93,9 @@ class Margins:
     Attributes:
         row: (m,) which of the rows.
         single: one reward. criterion: a head for each stated criterion. group: one for each taste.
-        told, untold: one reward that depends on the cue, and on cue and stated criterion: H(Y | X, A) and H(Y | X, A, C)
-            as far as margins linear in the levels go. told_shuffled: the latter with the criteria in random order.
+        untold, told: one reward that depends on the cue, and one that depends on cue and stated criterion, for
+            H(Y | X, A) and H(Y | X, A, C) as far as margins linear in the levels go.
+        told_shuffled: the latter with the criteria in random order.
     """
 
     row: np.ndarray

@@ -1,9 +1,9 @@
 """The population behind bundled-rpr: people of a few tastes, what they state, and how they judge.
 
-A person of taste t prefers response a to b with probability sigmoid(s_t), s_t = scale w_t . (l_a - l_b) / sd_t: l are the
-true levels and sd_t is the standard deviation of w_t . (l_a - l_b) over the pairs of responses to one prompt, so every
-taste decides as clearly as any other. Which pair is shown is drawn without a look at the person, the prompt's cue or the
-criterion, so that A is independent of (Z, C) given X; and cue and criterion tell about the label through the taste alone.
+A person of taste t prefers response a to b with probability sigmoid(s_t), s_t = scale w_t . (l_a - l_b) / sd_t: l are
+the true levels and sd_t is the standard deviation of w_t . (l_a - l_b) over the pairs of responses to one prompt, so
+every taste decides as clearly as any other. Which pair is shown is drawn without a look at the person, the prompt's cue or
+the criterion, so A is independent of (Z, C) given X; cue and criterion tell about the label through the taste alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from micro_paper.data.corpus.compose import compose, generator, levels
 from micro_paper.data.corpus.text import DIMENSIONS, WORDINGS, prompt_cues, topics
 from micro_paper.files import sha256
 
-SEAL = Path(__file__).with_name("knobs.sha256")
+SEAL = Path(__file__).with_name("seal.json")
 WRITTEN = ("criteria.json", "prompt_cues.json")  # the wordings that the seal covers
 
 
@@ -157,6 +157,6 @@ def _dirichlet(gammas) -> np.ndarray:
 
 
 def fingerprint(knobs: dict[str, Knobs] = KNOBS, folder: Path = SEAL.parent) -> str:
-    """Return the sha256 of all knobs and of the files with the wordings: what `knobs.sha256` holds."""
+    """Return the sha256 of all knobs and of the files with the wordings: what `seal.json` holds."""
     written = [(folder / name).read_bytes() for name in WRITTEN]
     return sha256(b"\0".join([repr(sorted(knobs.items())).encode(), *written]))

@@ -206,7 +206,7 @@ def _labels(
 
 
 def meant(judgement: Judgement) -> Judgement:
-    """Return a judgement of bundled-audience or -topics without its flip: as the dimension that decided would have it."""
+    """Return a judgement of bundled-audience or -topics without its flip, as the dimension that decided has it."""
     if judgement.likelihood[judgement.z] > 0.5:
         return judgement
     return replace(
@@ -281,7 +281,7 @@ def shown_pairs(topic: Topic, phase: str, seed: int) -> list[int]:
 
 
 def _asked(topic: Topic, phase: str, seed: int) -> dict[tuple[int, int], str]:
-    """Return the prompt of each wording with each cue (0 = none), one sentence a cue so that few prompts are encoded."""
+    """Return the prompt of each wording with each cue (0 = none): one sentence a cue, so that few are encoded."""
     rng = generator("asked", seed, topic.slug, phase)
     out = {(wording, 0): topic.prompts[wording] for wording in range(WORDINGS)}
     for number, cue in enumerate(prompt_cues(), 1):
