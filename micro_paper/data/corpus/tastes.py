@@ -2,8 +2,8 @@
 
 A person of taste t prefers response a to b with probability sigmoid(s_t), s_t = scale w_t . (l_a - l_b) / sd_t: l are
 the true levels and sd_t is the standard deviation of w_t . (l_a - l_b) over the pairs of responses to one prompt, so
-every taste decides as clearly as any other. Which pair is shown is drawn without a look at the person, the prompt's cue or
-the criterion, so A is independent of (Z, C) given X; cue and criterion tell about the label through the taste alone.
+every taste decides as clearly as any other. Which pair is shown is drawn without a look at the person, the prompt's cue
+or the criterion, so A is independent of (Z, C) given X; cue and criterion tell about the label through the taste alone.
 """
 
 from __future__ import annotations
