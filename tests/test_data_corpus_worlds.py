@@ -27,8 +27,11 @@ REVERSALS = ("bundled-reversals", "bundled-rpr-balanced")
 # Of all texts and labels at fold 0 and seed 0: a change of the corpus or of its generator must be meant.
 SHA256: dict[str, str] = {
     "bundled-audience": "61808d7ef27ad1c619dd582c472e5a59ab8cb6d5ffe133de066c7b8225abb8e0",
-    "bundled-rpr": "3d96c660432e036a52ed95d70194099d1eea9dcf25bd873ffe3b037e3563fc73",
-    "bundled-rpr-balanced": "d2f93fdb5cd6fc565ac76581116c3e74c00987587b81972196d6ec199d62dfef",
+    "bundled-rpr": "85b690bbdb14b44d306a0bd41f9a4c5985aab63f8c5cbf91fcfd20b517c6efac",
+    "bundled-rpr-aligned": "eae4e787560f9e8951e80cf9e6b251d3a12324b8f4abe1d71de74cc1a798edc9",
+    "bundled-rpr-opposed": "83d4430f79c89717b0388963084df91474c3110381da51fd2ce8a9d38b903221",
+    "bundled-reversals": "530050a1eacbd27a59a75723c91f3ab95d61b89b7d3dc27d030f5313ce27afc7",
+    "bundled-rpr-balanced": "e102a3f15b7698e94d3bdedad953412d99d9d693b6ae1ee0216523d16ec82282",
     "bundled-topics": "dc2f7db5a89a60e60b07aa4350f40682937deec74803ad32e96467ab7e52150a",
     "bundled-helpsteer": "64e0f55200eefd49fcc976dc77715e1bad7bf074f886bb61913392a5147d40ad",
 }

@@ -67,6 +67,7 @@ def of_one_taste(rows: Rows) -> Rows:
     return replace(rows, difference=rows.difference * np.where(first, 1, -1)[:, None])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "lines"),
     [
@@ -80,12 +81,14 @@ def test_a_world_with_a_fault_is_rejected(rows: Rows, fault, lines: set[str]) ->
     assert lines <= set(failures(measure(fault(rows), draws=2)))
 
 
+@pytest.mark.long
 def test_too_few_topics_cannot_find_a_gain(rows: Rows) -> None:
     few = np.isin(rows.topic, np.unique(rows.topic)[:10])
     cut = Rows(**{name: values[few] for name, values in asdict(rows).items()})
     assert "planted_found" in failures(measure(cut))
 
 
+@pytest.mark.long
 def test_intervals_that_are_too_short_find_what_is_not_there(rows: Rows) -> None:
     def short(values, topics, attributes, rng):
         return bootstrap_macro(values, topics, attributes, rng=rng, n=200, level=0.5)
@@ -93,6 +96,7 @@ def test_intervals_that_are_too_short_find_what_is_not_there(rows: Rows) -> None
     assert "none_found" in failures(measure(rows, interval=short))
 
 
+@pytest.mark.long
 def test_criteria_that_are_not_shuffled_are_found(rows: Rows) -> None:
     assert "information_shuffled" in failures(measure(rows, draws=2, shuffle=lambda codes, rng: codes))
 
@@ -101,6 +105,7 @@ def test_a_value_that_is_no_number_fails() -> None:
     assert failures(dict.fromkeys(BOUNDS, float("nan"))) == list(BOUNDS)
 
 
+@pytest.mark.long
 def test_heads_are_fitted_on_training_rows_alone(rows: Rows) -> None:
     found = margins(rows, np.random.default_rng(0))
     assert sorted(found.row) == np.flatnonzero(rows.tested).tolist()  # each topic is tested once
@@ -120,6 +125,7 @@ def test_a_planted_row_gains_what_is_planted() -> None:
         assert np.mean(drawn) == pytest.approx(gain, abs=0.004)
 
 
+@pytest.mark.long
 def test_the_table_says_what_passes() -> None:
     table = gate_table(("bundled-rpr",)).set_index("quantity")
     assert set(BOUNDS) | {"taste_gain", "tastes", "alignment"} == set(table.index)
