@@ -159,4 +159,4 @@ def _dirichlet(gammas) -> np.ndarray:
 def fingerprint(knobs: dict[str, Knobs] = KNOBS, folder: Path = SEAL.parent) -> str:
     """Return the sha256 of all knobs and of the files with the wordings: what `seal.json` holds."""
     written = [(folder / name).read_bytes() for name in WRITTEN]
-    return sha256(b"\0".join([repr(sorted(knobs.items())).encode(), *written]))
+    return sha256(b"\0".join([repr((sorted(knobs.items()), FLOOR)).encode(), *written]))
