@@ -373,8 +373,7 @@ def test_companions_differ_in_tastes_alone() -> None:
     shown = [data.split_frame(name, "train")["comparison_id"].tolist() for name in TASTES]
     assert shown[0] == shown[1] == shown[2]
     drawn, aligned, opposed = (population(KNOBS[name]).weights for name in TASTES)
-    assert alignment(aligned).mean() > alignment(drawn).mean() + 0.1
-    assert np.allclose(opposed[::2], -opposed[1::2]) and (drawn @ drawn.T > 0).mean() > 0.5
+    assert alignment(aligned).mean() - 0.1 > alignment(drawn).mean() > alignment(opposed).mean() + 0.1
 
 
 def test_alignment_is_one_on_average_over_all_directions() -> None:

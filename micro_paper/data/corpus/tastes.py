@@ -20,8 +20,6 @@ from micro_paper.files import sha256
 
 SEAL = Path(__file__).with_name("seal.json")
 WRITTEN = ("criteria.json", "prompt_cues.json")  # the wordings that the seal covers
-
-
 FLOOR = 0.02  # added to every share: nobody is wholly without a concern
 
 
@@ -31,11 +29,11 @@ class Knobs:
 
     Attributes:
         seed: of the tastes.
-        tastes: how many there are, an even number.
+        tastes: how many there are.
         concentration: of the Dirichlet distribution of each taste's own shares; small = few dimensions matter to it.
         shared: weight of one taste that all have in common, against 1 - shared of the own one; 0 to 1.
-        opposed: whether tastes come in twos that want the opposite, w_2i = -w_2i+1.
-        directions: 0, or to how many directions in which responses vary most the own tastes are confined.
+        directions: 0, or to how many directions the own tastes are confined: those in which responses vary most, or if
+            negative those in which they vary least.
         sharpness: P(c | t) goes with the power `sharpness` of the taste's share of dimension c, and all criteria are
             stated alike often.
         any_criterion: chance that the stated criterion is drawn evenly, whatever the taste.
@@ -48,7 +46,6 @@ class Knobs:
     tastes: int = 6
     concentration: float = 0.3
     shared: float = 0.1
-    opposed: bool = False
     directions: int = 0
     sharpness: float = 6.0
     any_criterion: float = 0.05
@@ -58,11 +55,11 @@ class Knobs:
 
 
 DEFAULT = Knobs()
-# The default draws its tastes at random; its companions put them where responses vary most, and against each other.
+# The default draws its tastes at random; its companions put them where responses vary most, and where they vary least.
 KNOBS = {
     "bundled-rpr": DEFAULT,
     "bundled-rpr-aligned": replace(DEFAULT, shared=0.3, directions=5),
-    "bundled-rpr-opposed": replace(DEFAULT, shared=0.0, opposed=True),
+    "bundled-rpr-opposed": replace(DEFAULT, shared=0.0, directions=-3),
 }
 
 
@@ -116,13 +113,10 @@ def population(knobs: Knobs) -> Population:
         _dirichlet(rng.gammavariate(knobs.concentration, 1) for _ in DIMENSIONS) for _ in range(1 + knobs.tastes)
     )
     own = np.array(own)
-    if knobs.opposed:
-        own[1::2] -= own[::2]
-        own[::2] = -own[1::2]
     if knobs.directions:
         _, vectors = np.linalg.eigh(response_covariance())
-        top = vectors[:, -knobs.directions :]
-        own = (own - own.mean(axis=0)) @ top @ top.T
+        kept = vectors[:, -knobs.directions :] if knobs.directions > 0 else vectors[:, : -knobs.directions]
+        own = (own - own.mean(axis=0)) @ kept @ kept.T
     own /= np.abs(own).sum(axis=1, keepdims=True)
     likes = np.maximum(own, 0)
     share = likes / likes.sum(axis=1, keepdims=True)
