@@ -139,7 +139,13 @@ def test_cues_and_phrasings_are_many_and_apart() -> None:
     said = [s for c in cues for s in (*c.train, *c.test)]
     assert len(set(said)) == len(said)
     for dimension, sentences in corpus.phrasings().items():
-        assert len(sentences["train"]) == 8 and len(sentences["test"]) == 4 and dimension in corpus.DIMENSIONS
-    said = [s for p in corpus.phrasings().values() for texts in p.values() for s in texts]
-    assert len(set(said)) == len(said) == 9 * 13
+        assert len(sentences["train"]) == len(sentences["test"]) == 20 and dimension in corpus.DIMENSIONS
+    asked = corpus.prompt_cues()
+    assert {c.dimension for c in asked} < set(corpus.DIMENSIONS) and len({c.dimension for c in asked}) == len(
+        asked
+    ) == 6
+    assert all(len(c.train) == len(c.test) == 20 for c in asked)
+    said += [s for p in corpus.phrasings().values() for texts in p.values() for s in texts]
+    said += [s for c in asked for s in (*c.train, *c.test)]
+    assert len({s.lower() for s in said}) == len(said) == 12 * 8 + 9 * 41 + 6 * 40
     assert all(re.search(r"[.?]$", s) and s[0].isupper() for s in said)
