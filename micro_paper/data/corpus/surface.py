@@ -17,27 +17,32 @@ END = re.compile(r"[.!?]+[\"'”’)]*(?:\s+|$)")
 LONG = 8  # letters of a long word, at least
 PENALTY = 1e-3  # of the fit on all counts, standardised
 
-FUNCTION = frozenset(
-    "a an the this that these those of to in on at by for from with without into onto over under up down out off as and "
-    "or but nor so yet if than then while when where which who whom whose what how there here is are was were be been "
-    "being am do does did has have had can could may might must shall should will would not no it its they them their "
-    "he she him her his i you we me my your our us any all each every some".split()
+
+def _all(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+FUNCTION = _all(
+    "a an the this that these those of to in on at by for from with without into onto over under up down out off as "
+    "and or but nor so yet if than then while when where which who whom whose what how there here is are was were be "
+    "been being am do does did has have had can could may might must shall should will would not no it its they them "
+    "their he she him her his i you we me my your our us any all each every some"
 )
-ARTICLES = frozenset(("a", "an", "the"))
-FIRST = frozenset("i me my mine myself we us our ours ourselves i'm i'd i'll i've we're we'd we'll we've".split())
-SECOND = frozenset("you your yours yourself yourselves you're you'd you'll you've".split())
-THIRD = frozenset("he she him her his hers himself herself he's she's he'd she'd he'll she'll".split())
-HEDGES = frozenset(
+ARTICLES = _all("a an the")
+FIRST = _all("i me my mine myself we us our ours ourselves i'm i'd i'll i've we're we'd we'll we've")
+SECOND = _all("you your yours yourself yourselves you're you'd you'll you've")
+THIRD = _all("he she him her his hers himself herself he's she's he'd she'd he'll she'll")
+HEDGES = _all(
     "about roughly nearly almost perhaps maybe probably possibly likely usually often sometimes may might could seem "
-    "seems mostly mainly partly fairly rather quite somewhat around approximately generally largely".split()
+    "seems mostly mainly partly fairly rather quite somewhat around approximately generally largely"
 )
-NEGATIONS = frozenset("no not never none nothing nobody nor neither nowhere without cannot hardly".split())
-NUMBERS = frozenset(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion half quarter third "
-    "twice once double first second".split()
+NEGATIONS = _all("no not never none nothing nobody nor neither nowhere without cannot hardly")
+NUMBERS = _all(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion half "
+    "quarter third twice once double first second"
 )
-PAST = frozenset("was were had did went came took said saw made gave left kept told stood sat ran found fell".split())
+PAST = _all("was were had did went came took said saw made gave left kept told stood sat ran found fell")
 
 
 def _words(text: str) -> list[str]:
