@@ -45,8 +45,9 @@ NUMBERS = _all(
 PAST = _all("was were had did went came took said saw made gave left kept told stood sat ran found fell")
 
 
-def _words(text: str) -> list[str]:
-    return [w.lower().replace("’", "'") for w in WORD.findall(text)]
+@lru_cache(maxsize=64)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(w.lower().replace("’", "'") for w in WORD.findall(text))
 
 
 def _sentences(text: str) -> list[str]:
