@@ -8,7 +8,7 @@ import pytest
 
 from micro_paper.data import corpus
 from micro_paper.data.corpus.compose import CONNECTIVES
-from micro_paper.data.corpus.pairs import LONGEST_GAP, candidates
+from micro_paper.data.corpus.pairs import LONGEST_GAP, balanced, candidates
 from micro_paper.data.corpus.text import CODES, SEALED, parse_topics
 from micro_paper.errors import InputError
 

@@ -12,7 +12,7 @@ from micro_paper.data.corpus.surface import not_meant, surface_counts
 from micro_paper.data.corpus.text import DIMENSIONS, WORDINGS
 
 LONGEST_GAP = 6  # words between two compared responses
-KEPT = 0.5  # of the pairs that a dimension could judge, those whose surface counts balance best
+KEPT = 0.6  # of the pairs that a dimension could judge, those whose surface counts balance best
 ACCURACY = DIMENSIONS.index("factual accuracy")
 
 
@@ -25,7 +25,6 @@ class Candidates:
         wording: (n,) number of their prompt.
         margin: (n, 9) level of the first less that of the second, in the order of DIMENSIONS.
         gap: (n,) words of the first less those of the second.
-        surface: (n, k) counts of the first less those of the second, in standard deviations over the topic.
         decided: (n, 9) whether a dimension may judge the pair: its levels differ, among all such pairs of the wording
             that differ in length the longer response wins one half, and those were kept whose winners have no more of
             any surface count than their losers, as far as the topic's pairs allow.
@@ -35,7 +34,6 @@ class Candidates:
     wording: np.ndarray
     margin: np.ndarray
     gap: np.ndarray
-    surface: np.ndarray
     decided: np.ndarray
 
     def judged(self, wording: int, z: int) -> list[int]:
@@ -92,7 +90,7 @@ def candidates(slug: str, seed: int = 0) -> Candidates:
     keep = (place[first] == place[second]) & (abs(gap) <= LONGEST_GAP) & twin & margin.any(axis=1)
     first, second, margin, gap = first[keep], second[keep], margin[keep], gap[keep]
     wording = place[first]
-    counts = surface_counts([r.text for r in pool])
+    counts = surface_counts([r.text for r in pool])  # in standard deviations over the topic
     scale = counts.std(axis=0)
     counts = np.divide(counts, scale, out=np.zeros_like(counts), where=scale > 0)
     counts = counts[first] - counts[second]
@@ -106,7 +104,7 @@ def candidates(slug: str, seed: int = 0) -> Candidates:
             won = side[:, None] * counts[here] * not_meant(dimension)
             left, excess = balanced(won, side * np.sign(gap[here]), excess, KEPT)
             decided[here[left], z] = True
-    return Candidates(np.stack([first, second], axis=1), wording, margin, gap, counts, decided)
+    return Candidates(np.stack([first, second], axis=1), wording, margin, gap, decided)
 
 
 def balanced(won: np.ndarray, longer: np.ndarray, excess: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +125,6 @@ def balanced(won: np.ndarray, longer: np.ndarray, excess: np.ndarray, share: flo
         tilt = int(longer[left].sum())
         if tilt == 0 and left.sum() <= share * len(won):
             break
-        # where lengths balance, an even pair may go, or one side now and one of the other side next
         may = np.flatnonzero(left & ((longer == np.sign(tilt)) if tilt else True))
         gone = may[((total - won[may]) ** 2).sum(axis=1).argmin()]
         left[gone] = False
