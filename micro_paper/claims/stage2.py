@@ -10,7 +10,7 @@ import pandas as pd
 
 from micro_paper.claims.evidence import Entry, Part, collect, of_line
 from micro_paper.experiments.evaluation import Evaluation, differences
-from micro_paper.experiments.main_tables import TUNED
+from micro_paper.experiments.main_tables import CONVERGED
 from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
 
@@ -37,11 +37,11 @@ class Finding:
 
 
 def _over(rows: tuple[str, ...], of: Finding, method: str, attributes: tuple[str, ...] = (MACRO,)) -> Iterator[Part]:
-    """Less each of the rows; micro_plus is compared with those that had its search budget, where there are such."""
+    """Less each of the rows; micro_plus is compared with the converged ones, where there are such."""
     gaps = of.gaps[method]
     for attribute in attributes:
         for row in rows:
-            other = TUNED.get(row, row) if method == "micro_plus" else row
+            other = CONVERGED.get(row, row) if method == "micro_plus" else row
             line = gaps[(gaps.method == other) & (gaps.attribute == attribute)]
             if attribute == MACRO or len(line):
                 named = "" if attribute == MACRO else f", {attribute}"

@@ -22,6 +22,7 @@ ROWS = (
     "single",
     "static_learned",
     "shared_base",
+    "shared_base_best",
     "armo",
     "pca_heads",
     "criterion_fewshot",

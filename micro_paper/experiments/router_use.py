@@ -84,7 +84,7 @@ ROWS = (
 )
 
 
-CONTROLS = ("shuffled_router", "oracle_attribute", "length")
+CONTROLS = ("shuffled_router", "oracle_attribute_exact", "length")
 
 
 HEADS = ("micro_stage1", "micro_plus", "single", "static_uniform", "shared_base", "random_heads", "pca_heads")

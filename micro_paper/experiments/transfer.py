@@ -24,6 +24,7 @@ ROWS = (
     "static_learned",
     "static_uniform",
     "shared_base",
+    "shared_base_best",
     "criterion_fewshot",
     "pca_heads",
     "random_heads",
