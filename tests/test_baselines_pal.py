@@ -9,8 +9,8 @@ import torch
 from micro_paper import metrics
 from micro_paper.data import synthetic
 from micro_paper.errors import InputError
-from micro_paper.methods.pal import Pal, Prototypes
 from micro_paper.methods.exact import OracleAttributeExact
+from micro_paper.methods.pal import Pal, Prototypes
 from micro_paper.methods.static import Single
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 4}
