@@ -20,7 +20,8 @@ TABLES = sorted((project_root() / "results").glob("[!.]*/table_*.csv"))
 LABELS = """
 micro: MiCRo | micro_stage1: MiCRo, stage 1 | micro_plus: MiCRo+ (ours)
 micro_plus_full: MiCRo+, full supervision
-micro_criterion: MiCRo, criterion alone | micro_converged: MiCRo, converged | single: single | static_uniform: static, uniform
+micro_criterion: MiCRo, criterion alone | micro_converged: MiCRo, converged | single: single
+static_uniform: static, uniform
 static_learned: static, learned | static_maxmin: static, MaxMin | shared_base: shared base
 shared_base_mlp: shared base, curved prior | micro_hyre: HyRe on MiCRo's heads | pca_hyre: HyRe on PCA heads
 drms_random: DRMs, random heads | shared_base_best: shared base, best head
