@@ -41,7 +41,7 @@ def test_every_claim_has_a_measure_of_its_rule():
 def test_measures_name_rows_of_the_glossary():
     others = {"itself", "chance", "cue_probe", "surface_counts"}  # no method, or one that joins the tables
     for m in PLAN.measures.values():
-        read = {*m.rows, *m.references, *m.controls, *m.plus_controls, *m.above, m.probe} - {""}
+        read = {*m.rows, *m.references, *m.controls, *m.above, m.probe} - {""}
         assert read - others <= set(glossary()), m.claim
         assert not set(m.references) & set(m.controls), m.claim
 
@@ -113,7 +113,7 @@ def fabricated(world="bundled-helpsteer", without=()):
     found = Evaluation(world, pairs, [0, 1])
     rows = {"micro", "micro_plus", "criterion_fewshot"}
     for m in PLAN.measures.values():
-        rows |= {*m.rows, *m.references, *m.controls, *m.plus_controls, *m.above, m.probe}
+        rows |= {*m.rows, *m.references, *m.controls, *m.above, m.probe}
     for row in sorted(rows - {"", "itself", "chance", "cue_probe", *without}):
         found.probability[row] = rng.uniform(size=(len(pairs), 2))
         found.chosen[row] = [{"fold": 0, "seed": seed, "search": []} for seed in (0, 1)]
@@ -237,7 +237,7 @@ def planned(plan, claim, method):
     """What a method's evidence on a claim must read: (side, row, reference)."""
     m = plan.measures[claim]
     own = {("claimed", m.row(method), reference) for reference in m.references or ("",)}
-    own |= {("control", m.row(method), control) for control in m.controls_of(method)}
+    own |= {("control", m.row(method), control) for control in m.controls}
     return own
 
 
@@ -353,7 +353,7 @@ def full(claim, low=0.05, high=0.07, **more):
         for r in measure.references
         for a in measure.attributes or ("",)
     ]
-    rows += [part(claim, low, high, r, "control", **more) for r in measure.controls_of(method)]
+    rows += [part(claim, low, high, r, "control", **more) for r in measure.controls]
     rows += [
         part(claim, low, high, r, "readable", attribute=a, **more)
         for r in measure.above
@@ -408,13 +408,6 @@ def test_a_claim_that_a_control_reaches_cannot_be_told(claim, control, ends):
     assert row.verdict == CANNOT and control in row.why
     if ends is None:
         assert f"no result against {control}" in row.why
-
-
-def test_tuned_rows_are_controls_of_micro_plus():
-    assert judged(*full("C21", method="micro_plus")).micro_plus_verdict == HOLDS
-    tuned = part("C21", *OPEN, "shared_base_tuned", "control", method="micro_plus")
-    rows = swapped(full("C21", method="micro_plus"), tuned, reference="shared_base_tuned")
-    assert judged(*rows).micro_plus_verdict == CANNOT
 
 
 def test_a_reference_that_is_lacking_leaves_nothing_that_holds():

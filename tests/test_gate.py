@@ -23,7 +23,7 @@ from micro_paper.data.corpus.gate import (
 )
 from micro_paper.data.corpus.tastes import KNOBS, SEAL, WRITTEN, fingerprint
 from micro_paper.errors import InputError
-from micro_paper.intervals import bootstrap_macro
+from micro_paper.intervals import Sample
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_too_few_topics_cannot_find_a_gain(rows: Rows) -> None:
 
 @pytest.mark.long
 def test_intervals_that_are_too_short_find_what_is_not_there(rows: Rows) -> None:
-    def short(values, topics, attributes, rng):
-        return bootstrap_macro(values, topics, attributes, rng=rng, n=200, level=0.5)
+    def short(values, topics, attributes):
+        return Sample(topics, attributes).mean(values, level=0.5)
 
     assert "none_found" in failures(measure(rows, interval=short))
 
@@ -121,7 +121,7 @@ def test_a_planted_row_gains_what_is_planted() -> None:
     attributes = rng.integers(0, 9, 4000)
     for gain in (0.03, 0.0):
         turn = turning(right, attributes, gain, 0.3)
-        drawn = [macro(planted(right, turn, rng), attributes) for _ in range(60)]
+        drawn = [macro(planted(right, turn, rng).mean(axis=1), attributes) for _ in range(60)]
         assert np.mean(drawn) == pytest.approx(gain, abs=0.004)
 
 

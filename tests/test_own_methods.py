@@ -253,7 +253,7 @@ def test_own_rows_stand_in_scores_differences_the_papers_table_and_the_figure(ta
 
 def test_own_rows_stand_in_hyres_protocol(tables):
     found = merge(tables[1])
-    for name in ("micro_plus", "micro_plus_budget", "criterion_fewshot", "shared_base_mlp", "pca_heads"):
+    for name in ("micro_plus", "micro_plus_full", "criterion_fewshot", "shared_base_mlp", "pca_heads"):
         found.probability[name], found.supervision[name] = found.probability["single"], "some"
         found.heads[name] = found.heads["micro_stage1"]
     rest = main_tables.on_rest(found, shots=2, resamples=2, seed=0)

@@ -133,7 +133,7 @@ def test_stage_1_is_the_source_and_stage_2_the_target(sources, targets, worlds, 
     assert set(SEEN[0]["choice"]) == set(sources[0].validation.pair_id)
 
 
-@pytest.mark.parametrize("name", ["micro_plus_budget", "criterion_fewshot"])
+@pytest.mark.parametrize("name", ["micro_plus", "criterion_fewshot"])
 def test_what_stage_2_leaves_open_is_chosen_on_the_target(worlds, name):
     """Contexts of the source's pairs are never read: a source that states none gives the same."""
     world = worlds[0]
@@ -142,9 +142,10 @@ def test_what_stage_2_leaves_open_is_chosen_on_the_target(worlds, name):
     a, b = (evaluation.evaluate([w], [name], QUICK, seeds=[0], budget=10).probability[name] for w in (world, blind))
     assert np.array_equal(a, b)
     spoiled = replace(world, context_validation=replace(world.context_validation, contexts=None, context=None))
-    if name == "micro_plus_budget":
-        with pytest.raises(InputError, match="choices are made on validation pairs that state a context"):
-            evaluation.evaluate([spoiled], [name], QUICK, seeds=[0], budget=10)
+    c = evaluation.evaluate([spoiled], [name], QUICK, seeds=[0], budget=10).probability[name]
+    assert np.array_equal(a, c)  # labels within the budget choose
+    with pytest.raises(InputError, match="choices are made on validation pairs that state a context"):
+        evaluation.evaluate([spoiled], ["micro_plus_full"], QUICK, seeds=[0], budget=10)
 
 
 def test_poisoned_test_labels_change_no_fit(worlds):

@@ -212,7 +212,7 @@ class Case:
         if lacking and measure.rule != "value":
             return CANNOT_TELL, f"no result against {' on '.join(filter(None, lacking[0][::-1]))}; {text}"
         on_this = self.plan.standing(self.claim, rows["dataset"].iloc[0]).controls
-        for control in (*measure.controls_of(method), *on_this):
+        for control in (*measure.controls, *on_this):
             beside = rows[(rows["kind"] == CONTROL) & (rows["reference"] == control)]
             missed = beside[beside["verdict"] != HOLDS]
             if len(beside) and not len(missed):

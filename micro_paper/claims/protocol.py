@@ -25,7 +25,6 @@ MEASURE_COLUMNS = (
     "contrast",
     "references",
     "controls",
-    "plus_controls",
     "probe",
     "above",
     "attributes",
@@ -51,7 +50,6 @@ class Measure:
         contrast: what is compared, in words.
         references: rows that the claim names; a part with each must be there.
         controls: rows that must be exceeded too, or nothing is shown.
-        plus_controls: further controls of micro_plus.
         probe, above: row that must exceed each of the rows `above`, or the attribute (or cue) is not read at all.
         attributes: beginnings or middles of the names of attributes that must all be there.
         margin: as text, for a reader.
@@ -66,7 +64,6 @@ class Measure:
     contrast: str
     references: tuple[str, ...]
     controls: tuple[str, ...]
-    plus_controls: tuple[str, ...]
     probe: str
     above: tuple[str, ...]
     attributes: tuple[str, ...]
@@ -80,10 +77,6 @@ class Measure:
         if not self.rows:
             return ""
         return self.rows[-1] if method == "micro_plus" else self.rows[0]
-
-    def controls_of(self, method: str) -> tuple[str, ...]:
-        """Return the rows that the method's own row must exceed too."""
-        return (*self.controls, *(self.plus_controls if method == "micro_plus" else ()))
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,7 @@ class Protocol:
         measure = self.measures[claim]
         references = measure.above if kind == READABLE else measure.references or ("",)
         if kind == CONTROL:
-            references = (*measure.controls_of(method), *self.standing(claim, dataset).controls)
+            references = (*measure.controls, *self.standing(claim, dataset).controls)
         if kind == SHOWN:
             references = (ITSELF,)
         for said, name, allowed in (
@@ -188,7 +181,6 @@ def _measures(text: str) -> dict[str, Measure]:
             contrast=line["contrast"],
             references=tuple(line["references"].split()),
             controls=tuple(line["controls"].split()),
-            plus_controls=tuple(line["plus_controls"].split()),
             probe=line["probe"],
             above=tuple(line["above"].split()),
             attributes=tuple(filter(None, line["attributes"].split("; "))),

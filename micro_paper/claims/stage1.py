@@ -85,7 +85,7 @@ def _own_head(of: Finding, method: str) -> Iterator[Part]:
     text = "head of each attribute less one head for all, both chosen on validation"
     yield of.part(text, of.difference(ours, one), own, reference=protocol.ITSELF)
     others = [(row, "") for row in measure.references if row != protocol.ITSELF]
-    for other, kind in [*others, *((row, CONTROL) for row in measure.controls_of(method))]:
+    for other, kind in [*others, *((row, CONTROL) for row in measure.controls)]:
         if of.has(other):
             text = f"head of each attribute, chosen on validation, less {other}"
             yield of.part(text, of.difference(ours, of.best(other, validation)), own, other, reference=other, kind=kind)
@@ -95,7 +95,7 @@ def _every_attribute(of: Finding, method: str) -> Iterator[Part]:
     measure, found, test = of.plan.measures["C09"], of.evaluation, SELECTIONS[0]
     own = measure.row(method)
     ours = of.best(own, test)
-    others = [(row, "") for row in measure.references] + [(row, CONTROL) for row in measure.controls_of(method)]
+    others = [(row, "") for row in measure.references] + [(row, CONTROL) for row in measure.controls]
     for other, kind in others:
         if not of.has(other):
             continue

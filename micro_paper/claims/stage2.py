@@ -68,7 +68,7 @@ def _over(claim: str, of: Finding, method: str) -> Iterator[Part]:
     for attribute in of.attributes(measure.attributes):
         for other in measure.references:
             yield from of.gap(measure.row(method), other, attribute)
-        for other in (*measure.controls_of(method), *further):
+        for other in (*measure.controls, *further):
             yield from of.gap(measure.row(method), other, attribute, kind=CONTROL)
 
 
@@ -76,7 +76,7 @@ def _on_rest(claim: str, of: Finding, method: str) -> Iterator[Part]:
     measure = of.plan.measures[claim]
     for other in measure.references:
         yield from of.left(measure.row(method), other)
-    for other in measure.controls_of(method):
+    for other in measure.controls:
         yield from of.left(measure.row(method), other, kind=CONTROL)
 
 

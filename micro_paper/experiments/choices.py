@@ -10,7 +10,7 @@ import pandas as pd
 
 from micro_paper.experiments.evaluation import PER_PAIR, Evaluation, evaluate, fits, sample
 from micro_paper.experiments.worlds import World
-from micro_paper.methods.micro_plus import CHOICES, MicroPlus
+from micro_paper.methods.micro_plus import MicroPlus
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import find
 from micro_paper.paper.verdicts import judge_ordering
@@ -29,9 +29,9 @@ def evaluate_choices(worlds: Sequence[World], settings: Settings, seeds: Sequenc
         budget: context-labelled pairs an attribute.
     """
     rows = {name: find(name) for name in ("micro", "micro_plus")}
-    for choice in CHOICES:
+    for choice in MicroPlus.may:
         rows[ONLY + choice] = partial(MicroPlus, choices=[choice])
-        rows[WITHOUT + choice] = partial(MicroPlus, choices=[other for other in CHOICES if other != choice])
+        rows[WITHOUT + choice] = partial(MicroPlus, choices=[other for other in MicroPlus.may if other != choice])
     return evaluate(worlds, rows, settings, seeds=seeds, budget=budget)
 
 
@@ -46,7 +46,7 @@ def choices_table(evaluation: Evaluation) -> pd.DataFrame:
         nll_high, n_runs.
     """
     pairs = {(ALL, "micro_plus over micro"): ("micro_plus", "micro")}
-    for choice in CHOICES:
+    for choice in MicroPlus.may:
         pairs[choice, ADDED[ONLY]] = (ONLY + choice, "micro")
         pairs[choice, ADDED[WITHOUT]] = ("micro_plus", WITHOUT + choice)
     of, lines = sample(evaluation.pairs), []
@@ -75,5 +75,5 @@ def kept_options(evaluation: Evaluation) -> pd.DataFrame:
         for (choice, option), runs in counted.items()
     ]
     table = pd.DataFrame(lines, columns=["dataset", "choice", "option", "runs"])
-    order = table["choice"].map({name: i for i, name in enumerate(CHOICES)})
+    order = table["choice"].map({name: i for i, name in enumerate(MicroPlus.may)})
     return table.iloc[np.lexsort((-table["runs"], order))].reset_index(drop=True)

@@ -361,6 +361,16 @@ def scores(evaluation: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def worst_attribute(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the line of each data set and method with the least accuracy among the attributes, from `scores`.
+
+    Which attribute that is was chosen by the same pairs, so the value is a little too low.
+    """
+    single = table[(table.metric == "accuracy") & (table.attribute != MACRO)]
+    order = single.groupby(["dataset", "method"], sort=False)["value"].idxmin()
+    return single.loc[order].reset_index(drop=True)
+
+
 def _rows(attribute: np.ndarray) -> list[tuple[str, Any]]:
     """Return each attribute of the pairs with its rows, sorted, and last the average with all."""
     return [*((a, attribute == a) for a in sorted(set(attribute))), (MACRO, slice(None))]

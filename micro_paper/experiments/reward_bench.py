@@ -33,6 +33,7 @@ ROWS = (
     "micro_plus",
     "micro_stage1",
     "single",
+    "single_exact",
     "static_learned",
     "shared_base",
     "length",

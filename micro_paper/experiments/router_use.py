@@ -116,10 +116,11 @@ ROWS = (
     "shared_base",
     "random_heads",
     "pca_heads",
+    "single_exact",
 )
 
 
-CONTROLS = ("shuffled_router", "oracle_attribute", "length")
+CONTROLS = ("shuffled_router", "oracle_attribute_exact", "length")
 
 
 HEADS = ("micro_stage1", "micro_plus", "single", "static_uniform", "shared_base", "random_heads", "pca_heads")

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 REDUNDANT = 0.9  # correlation of margins above which a head repeats an earlier one
 # Switches on one stage 1, the default's choice first; prediction, which shares the default's stage 2, stands first.
 SWITCHES = {"prediction": PREDICTIONS, "prior": PRIORS, "refresh": REFRESH, "objective": OBJECTIVES}
-FURTHER = ("micro_plus_budget", "criterion_fewshot")  # rows of figure 4 that no sweep runs
+FURTHER = ("micro_plus_full", "criterion_fewshot")  # rows of figure 4 that no sweep runs
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class _Part:
         """Record one method with its number of heads; `own`: that of the settings."""
         grid, heads = self.grid, settings.heads
         light = name == "random_heads" and not own  # its heads are all that is read
-        fitted = yield from self._fit(name, replace(settings, epochs=1) if light else settings)
+        fitted = yield from self._fit(name, replace(settings, epochs=1, steps=0) if light else settings)
         self._best_heads(name, fitted.heads)
         if name == "micro" and own:
             self._alpha(fitted, settings.alpha)

@@ -19,7 +19,7 @@ from micro_paper.data.corpus.tastes import KNOBS, alignment, population
 from micro_paper.data.corpus.worlds import preference
 from micro_paper.data.splits import FOLDS, assign_folds
 from micro_paper.errors import InputError
-from micro_paper.intervals import Interval, bootstrap_macro
+from micro_paper.intervals import Interval, Sample
 from micro_paper.metrics import nll
 
 PENALTY = 1e-3  # per pair, of the pooled reward and of what each head departs from it
@@ -27,7 +27,6 @@ PLANTED = 0.03
 SEEDS = 5  # of each of five folds: 25 runs
 HELD = 0.5  # share of the pairs that a planted row turns alike in all seeds
 DRAWS = 200
-RESAMPLES = 1000
 # quantity -> least and largest value with which a world may decide
 BOUNDS = {
     "single": (0.62, 0.70),
@@ -37,7 +36,7 @@ BOUNDS = {
     "planted_found": (0.80, 1.0),
     "none_found": (0.0, 0.075),
 }
-IntervalOf = Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], Interval]
+IntervalOf = Callable[[np.ndarray, np.ndarray, np.ndarray], Interval]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +155,9 @@ def macro(values: np.ndarray, attributes: np.ndarray) -> float:
     return float(pd.Series(values).groupby(attributes).mean().mean())
 
 
-def by_topic(values: np.ndarray, topics: np.ndarray, attributes: np.ndarray, rng: np.random.Generator) -> Interval:
-    """Return the package's interval of paired differences (n,), averaged over seeds, over topics."""
-    return bootstrap_macro(values, topics, attributes, rng=rng, n=RESAMPLES)
+def by_topic(values: np.ndarray, topics: np.ndarray, attributes: np.ndarray) -> Interval:
+    """Return the package's interval of paired differences (n, seeds), over topics and seeds."""
+    return Sample(topics, attributes).mean(values)
 
 
 def turning(right: np.ndarray, attributes: np.ndarray, gain: float, disagree: float) -> np.ndarray:
@@ -175,10 +174,10 @@ def turning(right: np.ndarray, attributes: np.ndarray, gain: float, disagree: fl
 
 
 def planted(right: np.ndarray, turn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw how much more often a row that turns pairs so is right, pair by pair, averaged over its seeds, (n,)."""
+    """Draw how much more often a row that turns pairs so is right, pair by pair, at each of its seeds, (n, SEEDS)."""
     held = rng.random(len(right)) < HELD
     drawn = np.where(held, rng.random(len(right)), rng.random((SEEDS, len(right))))
-    return ((1 - 2 * right) * (drawn < turn)).mean(axis=0)
+    return ((1 - 2 * right) * (drawn < turn)).T
 
 
 def found_share(
@@ -205,7 +204,7 @@ def found_share(
         rows = np.concatenate(taken)
         number = np.repeat(np.arange(len(taken)), [len(t) for t in taken])
         gained = planted(right[rows], turn[rows], rng)
-        found += interval(gained, number, attributes[rows], rng).low > 0
+        found += interval(gained, number, attributes[rows]).low > 0
     return found / draws
 
 
