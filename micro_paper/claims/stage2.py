@@ -111,6 +111,12 @@ def readable(claim: str, of: Finding) -> Iterator[Part]:
             yield from of.gap(measure.probe, other, attribute, kind=READABLE)
 
 
+def decides(dataset: str) -> bool:
+    """Return whether a data set may decide any claim of this module."""
+    plan = protocol.read()
+    return any(plan.standing(entry.claim, dataset).may == protocol.DECIDES for entry in ENTRIES)
+
+
 def evidence(
     evaluations: Mapping[str, Evaluation],
     gaps: Mapping[str, pd.DataFrame],
@@ -119,20 +125,17 @@ def evidence(
     """Return the evidence of tables 2 and 3 on the claims C19 to C25, C28 and C45, and what C32 and C33 also rest on.
 
     Args:
-        evaluations, gaps, rest: "helpsteer" and "rpr" -> from `evaluate_rows`, `differences` (reference micro) and
-            `on_rest`; a control world is no evidence.
+        evaluations, gaps, rest: "helpsteer", "rpr" and further data sets, which are judged as the second -> from
+            `evaluate_rows`, `differences` (reference micro) and `on_rest`. What has nothing on the rest is no evidence.
     """
-    plan, found = protocol.read(), {}
-    for like in READ:
-        of_row, result = {"micro": gaps[like]}, evaluations[like]
+    plan, also, rows = protocol.read(), [], []
+    for name, left in rest.items():
+        like, result = name if name in READ else "rpr", evaluations[name]
+        of_row = {"micro": gaps[name]}
         for row in {"micro_plus", *(plan.measures[claim].probe for claim in READ[like])}:
             if row in result.probability:
                 of_row[row] = differences(result, row)
-        found[like] = Finding(result, of_row, rest[like], plan)
-    also = [
-        of_part(claim, "any", READABLE, part, plan)
-        for like, claims in READ.items()
-        for claim in claims
-        for part in readable(claim, found[like])
-    ]
-    return frame([*collect(ENTRIES, found).to_dict("records"), *also])
+        found = Finding(result, of_row, left, plan)
+        rows += collect(ENTRIES, {like: found}).to_dict("records")
+        also += [of_part(c, "any", READABLE, part, plan) for c in READ[like] for part in readable(c, found)]
+    return frame([*rows, *also])

@@ -52,6 +52,21 @@ FURTHER = (
     "pal",
     "vpl",
 )
+# Of a companion or control: every fold, the first seeds.
+BESIDE = (
+    "micro",
+    "micro_plus",
+    "micro_stage1",
+    "single",
+    "static_learned",
+    "pca_heads",
+    "random_heads",
+    "length",
+    "single_exact",
+    "oracle_attribute_exact",
+    "criterion_fewshot_exact",
+)
+FEW = 2  # seeds of these
 STORED = (
     "micro",
     "micro_plus",
@@ -105,6 +120,13 @@ def evaluate_rows(
     if own:  # they run last, as in `evaluate`, and stand behind the headline rows
         parts.insert(1, evaluate(worlds, (), settings, seeds=seeds, budget=budget, own=own))
     return merge(*parts)
+
+
+def evaluate_beside(worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int) -> Evaluation:
+    """Run the rows BESIDE and surface counts with the first FEW seeds; arguments as for `evaluate_rows`."""
+    few = list(seeds)[:FEW]
+    found = evaluate(worlds, BESIDE, settings, seeds=few, budget=budget)
+    return merge(found, surface_counts(worlds, settings, few)) if has_text(worlds[0].name) else found
 
 
 def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) -> pd.DataFrame:
