@@ -23,7 +23,13 @@ WORLD_PARAMETERS = (
 )
 
 DATA_PARAMETERS = (*WORLD_PARAMETERS, "train_on", "rated")  # every parameter that may hold jsonl:PATH
-SEVERAL = ("further_worlds", "transfer_from", "bench", "bench_train", "rated")  # the ones that may name several, separated by blanks
+SEVERAL = (
+    "further_worlds",
+    "transfer_from",
+    "bench",
+    "bench_train",
+    "rated",
+)  # the ones that may name several, separated by blanks
 
 
 def split_names(text: str) -> list[str]:
