@@ -346,7 +346,7 @@ def judged(*rows, profile="bundled"):
 
 def full(claim, low=0.05, high=0.07, **more):
     """Every part that a claim needs, all well above 0."""
-    measure, method = PLAN.measures[claim], more.get("method", "micro")
+    measure = PLAN.measures[claim]
     kind = {"equivalence": "equivalence", "trend": "up"}.get(measure.rule, "ordering")
     rows = [
         part(claim, low, high, r, kind, attribute=a, **more)
