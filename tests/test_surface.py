@@ -12,44 +12,21 @@ from micro_paper.data import corpus
 from micro_paper.data.corpus import surface
 from micro_paper.data.corpus.text import STYLES
 from micro_paper.errors import InputError
+from micro_paper.experiments import surface_tells
 
 WORLDS = [name for name in data.names() if name.startswith("bundled-")]
 ONE, ALL = 0.65, 0.70  # what one count may reach in a dimension, and all of them together in the average
-FOLDS = 5
 TOPICS = [t for t in corpus.topics() if not t.sealed]
 
 
 def told(name: str, topics: Collection[str] | None = None, mark: str = "", marked: str = "") -> pd.DataFrame:
-    """How often counts tell the chosen response on unseen topics, attributes x (counts and "all"), over all folds.
+    """As the library's, of the topics named alone, with `mark` at the end of what wins by the attribute `marked`."""
 
-    Counts that an attribute means are NaN, and left out of its "all". Only topics named are trained and tested on.
-    `mark` is put at the end of the responses that win by the attribute `marked`.
-    """
-    found: dict[str, list[np.ndarray]] = {}
-    for fold in range(FOLDS):
-        train, test = (_differences(data.split_frame(name, s, fold=fold), topics, mark, marked) for s in SPLITS)
-        for attribute in test.keys() & train.keys():
-            meant = ~surface.not_meant(attribute)
-            one = surface.by_one_count(train[attribute], test[attribute])
-            one[meant] = np.nan
-            both = surface.by_all_counts(train[attribute][:, ~meant], test[attribute][:, ~meant])
-            found.setdefault(attribute, []).append(len(test[attribute]) * np.append(one, [both, 1]))
-    total = {attribute: np.sum(parts, axis=0) for attribute, parts in found.items()}
-    return pd.DataFrame({a: t[:-1] / t[-1] for a, t in total.items()}, index=[*surface.NAMES, "all"]).T
+    def changed(rows: pd.DataFrame) -> pd.DataFrame:
+        rows = rows if topics is None else rows[rows["prompt_id"].isin(topics)]
+        return rows.assign(chosen=rows["chosen"] + np.where(rows["attribute"] == marked, mark, ""))
 
-
-SPLITS = ("train", "test")
-
-
-def _differences(frame: pd.DataFrame, topics: Collection[str] | None, mark: str, marked: str) -> dict[str, np.ndarray]:
-    if topics is not None:
-        frame = frame[frame["prompt_id"].isin(topics)]
-    out = {}
-    for attribute, rows in frame.groupby("attribute"):
-        added = mark if attribute == marked else ""
-        won = surface.surface_counts([text + added for text in rows["chosen"]])
-        out[attribute] = won - surface.surface_counts(rows["rejected"].tolist())
-    return out
+    return surface_tells.told(name, changed=changed)
 
 
 def tells(table: pd.DataFrame) -> list[str]:
@@ -63,6 +40,15 @@ def tells(table: pd.DataFrame) -> list[str]:
 @pytest.mark.parametrize("name", WORLDS)
 def test_no_surface_count_tells_a_dimension(name: str) -> None:
     assert tells(told(name)) == []
+
+
+def test_the_strongest_count_is_that_of_the_table() -> None:
+    table = surface_tells.strongest(["smoke-texts"], folds=2).set_index("attribute")
+    whole = surface_tells.told("smoke-texts", 2)
+    assert set(table.index) == set(whole.index) and len(table)
+    for attribute, row in table.iterrows():
+        assert row["by_one"] == whole.drop(columns="all").loc[attribute].max() == whole.loc[attribute, row["count"]]
+        assert row["by_all"] == whole.loc[attribute, "all"]
 
 
 @pytest.mark.parametrize(
