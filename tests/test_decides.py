@@ -522,3 +522,15 @@ def test_holm_takes_the_edge_of_an_equivalence():
 def test_the_printed_bound_is_refused_in_words():
     row = judged(evidence.row("C01", "any", "simulation", "gap", "identity", 0.0, n_runs=1))
     assert row.verdict == HOLDS and "the bound as the paper prints it" in row.why and "refused" in row.why
+
+
+def test_further_worlds_are_evidence_where_the_table_lets_them_decide():
+    assert stage2.decides("ukp-mix") and stage2.decides("bundled-rpr")
+    assert not stage2.decides("bundled-reversals") and not stage2.decides("bundled-rpr-aligned")
+    found = {"helpsteer": fabricated(), "rpr": fabricated("bundled-rpr"), "ukp-mix": fabricated("ukp-mix")}
+    gaps = {name: differences(result, "micro") for name, result in found.items()}
+    rest = {name: rest_of(result) for name, result in found.items()}
+    table = stage2.evidence(found, gaps, rest)
+    assert set(table[table.claim == "C21"].dataset) == {"bundled-rpr", "ukp-mix"}
+    del rest["ukp-mix"]  # a control or companion: shown, and no evidence
+    assert "ukp-mix" not in set(stage2.evidence(found, gaps, rest).dataset)

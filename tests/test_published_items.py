@@ -76,7 +76,7 @@ CANNOT = {
 # The data set of each table: where it is trained and tested, or tested only (table 4).
 HELPSTEER, RPR = (
     {"bundled": "bundled-helpsteer", "open": "summeval"},
-    {"bundled": "bundled-rpr", "open": "summeval-reversals"},
+    {"bundled": "bundled-rpr", "open": "ukp-criteria"},
 )
 WORLDS = {
     "table_02_accuracy_helpsteer": HELPSTEER,
