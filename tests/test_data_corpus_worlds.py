@@ -26,14 +26,14 @@ TASTES = ("bundled-rpr", "bundled-rpr-aligned", "bundled-rpr-opposed")
 REVERSALS = ("bundled-reversals", "bundled-rpr-balanced")
 # Of all texts and labels at fold 0 and seed 0: a change of the corpus or of its generator must be meant.
 SHA256: dict[str, str] = {
-    "bundled-audience": "61808d7ef27ad1c619dd582c472e5a59ab8cb6d5ffe133de066c7b8225abb8e0",
-    "bundled-rpr": "85b690bbdb14b44d306a0bd41f9a4c5985aab63f8c5cbf91fcfd20b517c6efac",
-    "bundled-rpr-aligned": "eae4e787560f9e8951e80cf9e6b251d3a12324b8f4abe1d71de74cc1a798edc9",
-    "bundled-rpr-opposed": "83d4430f79c89717b0388963084df91474c3110381da51fd2ce8a9d38b903221",
-    "bundled-reversals": "530050a1eacbd27a59a75723c91f3ab95d61b89b7d3dc27d030f5313ce27afc7",
-    "bundled-rpr-balanced": "e102a3f15b7698e94d3bdedad953412d99d9d693b6ae1ee0216523d16ec82282",
-    "bundled-topics": "dc2f7db5a89a60e60b07aa4350f40682937deec74803ad32e96467ab7e52150a",
-    "bundled-helpsteer": "64e0f55200eefd49fcc976dc77715e1bad7bf074f886bb61913392a5147d40ad",
+    "bundled-audience": "082317da53df31e8d4e6eac79919b741ddeafaa1e97a8a07e80eabf91c22ba2c",
+    "bundled-rpr": "210ae6cfe30a85f0d7f1a8f1fbf9413cb22707e80d8c868667fc4c6329fc8255",
+    "bundled-rpr-aligned": "95043826d2b693127f80225bbe43ee60096fbc27117436d4049fb3214b1f12d2",
+    "bundled-rpr-opposed": "028ecbcaa80369d05240bb2b83713b3e0a52a6908d10d9012ba298a21ea899e3",
+    "bundled-reversals": "41e96e8d93d40736e4595f0c50e2dc2d26359860ebd81f7bdf105a26949f3abf",
+    "bundled-rpr-balanced": "8bb0cb09b9b5efe7a13b7312880ac096284f9c66f57db0ca62f960a3ef8d6087",
+    "bundled-topics": "bd65ecf639610034b424636d38cb8c0b2e87aa1f4afef58429fabb837d4e13c5",
+    "bundled-helpsteer": "547df9720dd15513c7230ce5a44c72c3532838956570b9254b2e58cfeb87fab0",
 }
 
 
