@@ -16,7 +16,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -36,11 +35,18 @@ from micro_paper.convex import fit_bradley_terry
 from micro_paper.features.backbone import Backbone, Group, resolve_dtype
 from micro_paper.mixture import Heads, stage1_loss
 from micro_paper.router import Router
+from micro_paper.stacked import Job, train_together
 from micro_paper.training import Schedule, train
 
 LAYERS, BATCH = 15, 32
 FEW, MANY = (2, 150, 60), (16, 500, 60)  # responses a prompt, tokens of a prompt, tokens of a response
 EPOCH = 23_500  # training pairs of the paper's HelpSteer2
+POINTS = {
+    "pairs": (1_000, 10_000, 100_000, 1_000_000),
+    "heads": (1, 5, 10, 20, 100),
+    "width": (24, 576, 3072),
+    "runs": (1, 5, 25, 100),
+}
 AT_LEAST, AT_MOST = ">=", "<="
 
 
@@ -178,12 +184,18 @@ def extraction(repeats: int, scale: int) -> Iterator[Line]:
         yield Line(f"extraction's share of the peak, {shape}", shares, 0.6, unit=unit, note=note)
 
 
-def epoch(pairs: int, heads: int, width: int, dtype: torch.dtype = torch.float32) -> Callable[[], object]:
-    """Return a first epoch of stage 1 on random features."""
+def drawn(pairs: int, width: int, dtype: torch.dtype) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Return random features of responses and prompts, and which of them each pair has: chosen, rejected, prompt."""
     draw = torch.Generator().manual_seed(0)
     items = min(2 * pairs, 20_000)
     phi, u = (torch.randn(items, width, generator=draw).to(dtype) for _ in range(2))
     chosen, rejected, prompt = (torch.randint(items, (pairs,), generator=draw) for _ in range(3))
+    return (phi, u), (chosen, rejected, prompt)
+
+
+def epoch(pairs: int, heads: int, width: int, dtype: torch.dtype = torch.float32) -> Callable[[], object]:
+    """Return a first epoch of stage 1 on random features."""
+    (phi, u), (chosen, rejected, prompt) = drawn(pairs, width, dtype)
 
     def run() -> None:
         start = torch.Generator().manual_seed(1)
@@ -196,6 +208,20 @@ def epoch(pairs: int, heads: int, width: int, dtype: torch.dtype = torch.float32
         train(model, loss, pairs, Schedule(), start)
 
     return run
+
+
+def epochs_together(runs: int, pairs: int, heads: int, width: int) -> Callable[[], object]:
+    """Return first epochs of stage 1 of so many seeds on the same random features, trained together in float64."""
+    stacked.STACKED = (torch.float64,)
+    (phi, u), (chosen, rejected, prompt) = drawn(pairs, width, torch.float64)
+
+    def job(seed: int) -> Job:
+        start, order = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed)
+        own = Heads(heads, width, start, torch.float64)
+        router = Router(width, heads, 128, start, torch.float64)
+        return Job(router, (u, prompt), Schedule(), order, heads=own, pairs=(phi, chosen, rejected), alpha=0.5)
+
+    return lambda: train_together([job(seed) for seed in range(runs)])
 
 
 def training(repeats: int, scale: int) -> Iterator[Line]:
@@ -266,28 +292,44 @@ LINES: dict[str, Callable[[int, int], Iterator[Line]]] = {
 }
 
 
-def _measure(pairs: int, heads: int, width: int, threads: int, out) -> None:
+def _resident(field: str) -> float:
+    """Return this process's memory in MiB: "VmRSS" now, "VmHWM" at most; the parent's does not count, as in rusage."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(float(line.split()[1]) for line in status.splitlines() if line.startswith(field)) / 1024
+
+
+def _measure(pairs: int, heads: int, width: int, runs: int, threads: int, repeats: int, out) -> None:
     torch.set_num_threads(threads)
-    run = epoch(pairs, heads, width)
-    start = time.perf_counter()
-    run()
-    out.put((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    before = _resident("VmRSS")
+    run, first = (epoch(n, heads, width) if runs == 1 else epochs_together(runs, n, heads, width) for n in (pairs, 320))
+    first()  # a process's first pass starts torch's threads
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    out.put((seconds, _resident("VmHWM") - before))
 
 
-def scaling(threads: int) -> list[dict[str, object]]:
-    """Return seconds and peak memory of one stage-1 epoch, each in a process of its own, against n, K and d."""
-    base = {"pairs": 10_000, "heads": 10, "width": 576}
-    points = {"pairs": (1_000, 10_000, 100_000, 1_000_000), "heads": (1, 5, 10, 20, 100), "width": (24, 576, 3072)}
+def scaling(threads: int, repeats: int) -> list[dict[str, object]]:
+    """Return seconds and memory of one stage-1 epoch, each in a process of its own, against n, K, d and runs.
+
+    Seconds are the median of the repeats; memory is the most that the process had beyond torch itself. The pairs are
+    of at most 20,000 texts, as in `drawn`; one run is trained in float32 by itself, several together in float64.
+    """
+    base = {"pairs": 10_000, "heads": 10, "width": 576, "runs": 1}
     spawn, rows = multiprocessing.get_context("spawn"), []
-    for varied, values in points.items():
+    for varied, values in POINTS.items():
         for value in values:
             size = base | {varied: value}
             queue = spawn.Queue()
-            process = spawn.Process(target=_measure, args=(*size.values(), threads, queue))
+            process = spawn.Process(target=_measure, args=(*size.values(), threads, repeats, queue))
             process.start()
             seconds, mebibytes = queue.get()
             process.join()
-            rows.append({"varied": varied, **size, "seconds": f"{seconds:.3g}", "peak_MiB": f"{mebibytes:.0f}"})
+            found = {"seconds": f"{statistics.median(seconds):.3g}", "least": f"{min(seconds):.3g}"}
+            found |= {"most": f"{max(seconds):.3g}", "memory_MiB": f"{mebibytes:.0f}"}
+            rows.append({"varied": varied, **size, **found})
     return rows
 
 
@@ -347,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(options.out / "speed.csv", [line.row() for line in lines])
         write(options.out / "speed_repeats.csv", REPEATS)
     if "scaling" in parts:
-        rows = scaling(options.threads)
+        rows = scaling(options.threads, options.repeats)
         write(options.out / "scaling.csv", rows)
         sys.stdout.write("\n".join(str(row) for row in rows) + "\n")
     (options.out / "machine.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -38,9 +38,10 @@ def fit_bradley_terry(
     *,
     weights: Tensor | Sequence[Tensor] | None = None,
     towards: Tensor | None = None,
+    offsets: Sequence[Tensor] | None = None,
     tolerance: float = TOLERANCE,
 ) -> Fits:
-    """Minimise sum_i s_i -log sigmoid(w . d_i) + penalty |w - w0|^2 for every problem and penalty, all at once.
+    """Minimise sum_i s_i -log sigmoid(o_i + w . d_i) + penalty |w - w0|^2 for every problem and penalty, all at once.
 
     s_i are the pairs' weights as shares of their sum. Damped Newton steps, float64. The loss along a direction that
     changes no margin by more than c satisfies |g'''| <= c g'', so the step log(1 + c) / c always descends; the whole
@@ -53,6 +54,7 @@ def fit_bradley_terry(
         penalties: (P,) for all problems, or (R, P); each > 0, or 0 where the data alone have one finite minimiser.
         weights: of the pairs, >= 0 and not all 0 in a problem, (R, n) or R tensors (n_r,); None = equal.
         towards: w0, (d,) or (R, d); None = 0.
+        offsets: o of the pairs, R tensors (n_r,), in nats: margins that stay as they are; None = 0.
         tolerance: stop where the gradient's norm is below it, or below its share of the start's norm above 1.
 
     Raises:
@@ -75,6 +77,8 @@ def fit_bradley_terry(
         raise InputError(f"towards must be finite, ({d},) or ({count}, {d}), got shape {tuple(start.shape)}")
     start = start.expand(count, d)
     offset, rows, basis = (x @ start[..., None])[..., 0], x, None
+    if offsets is not None:
+        offset = offset + _constant(offsets, differences).to(x)
     if n < d:
         basis, triangle = torch.linalg.qr(x.mT)
         rows = triangle.mT
@@ -165,6 +169,14 @@ def _newton(
         f"problem {int(number[worst])}: the gradient's norm is still {norm[worst].item():.1e} after {STEPS} Newton "
         "steps: scale the features, or raise the penalty"
     )
+
+
+def _constant(offsets: Sequence[Tensor], differences: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return the offsets of all problems, (R, n), filled up with 0."""
+    given, wanted = [o.detach().double() for o in offsets], [part.shape[:1] for part in differences]
+    if [o.shape for o in given] != wanted or not all(torch.isfinite(o).all() for o in given):
+        raise InputError("offsets must be finite, one a pair of every problem: check the margins that they come from")
+    return torch.nn.utils.rnn.pad_sequence(given, batch_first=True)
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:

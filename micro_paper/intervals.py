@@ -363,3 +363,10 @@ def expanded_percentiles(
     """
     t = stats.t.isf(tail, n_groups - 1 if free is None else free)
     return percentiles(draws, stats.norm.sf(t / _shrink(n_groups, free)))
+
+
+def two_sided_p(draws: ArrayLike, n_groups: int, *, free: int | None = None) -> float:
+    """Return the p-value of a true value of 0: below 1 - level where `expanded_percentiles` leave out 0."""
+    side = (min(np.sum(draws <= 0), np.sum(draws >= 0)) + 1) / (len(draws) + 1)
+    t = stats.norm.isf(min(side, 0.5)) * _shrink(n_groups, free)
+    return min(1.0, float(2 * stats.t.sf(t, n_groups - 1 if free is None else free)))

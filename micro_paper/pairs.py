@@ -58,6 +58,7 @@ class Pairs:
         criterion: (n,) rows of `criteria`; None together with `criteria`.
         ratings: (m, A) rating of each response by each of A attributes, nan where unknown; None where there are none.
         rating_names: the A attributes.
+        position: (n,) 1 where the chosen response was shown first, -1 where the rejected one was; None where unknown.
         derived: results kept with the tables; pairs that share tables share them.
     """
 
@@ -77,6 +78,7 @@ class Pairs:
     criterion: Tensor | None = None
     ratings: Tensor | None = None
     rating_names: tuple[str, ...] = ()
+    position: Tensor | None = None
     derived: Derived = field(default_factory=Derived, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -156,11 +158,13 @@ class Pairs:
             prompt_id=self.prompt_id[rows],
             attribute=self.attribute[rows],
             user_id=None if self.user_id is None else self.user_id[rows],
+            position=None if self.position is None else self.position[where],
         )
 
     def flip(self) -> Pairs:
         """Return the pairs with chosen and rejected exchanged."""
-        return replace(self, chosen=self.rejected, rejected=self.chosen)
+        position = None if self.position is None else -self.position
+        return replace(self, chosen=self.rejected, rejected=self.chosen, position=position)
 
     def table(self, name: str) -> Tensor | None:
         """Return the feature table of that name (TABLES)."""
@@ -178,6 +182,6 @@ class Pairs:
         }
         moved |= {
             name: None if getattr(self, name) is None else getattr(self, name).to(device)
-            for name in ("chosen", "rejected", "prompt", "context", "criterion")
+            for name in ("chosen", "rejected", "prompt", "context", "criterion", "position")
         }
         return replace(self, derived=Derived(), **moved)

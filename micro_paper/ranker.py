@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from micro_paper import saved
+from micro_paper import carried, saved
+from micro_paper.carried import Carried
+from micro_paper.data import jsonl
 from micro_paper.errors import InputError, MissingError, shown
 from micro_paper.features.backbone import Backbone
 from micro_paper.features.extract import encode_new
@@ -21,6 +23,7 @@ from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods.armo import Armo
 from micro_paper.methods.controls import PcaHeads, RandomHeads
 from micro_paper.methods.micro_plus import MicroPlus, MicroPlusFull
+from micro_paper.methods.persons import PersonRow
 from micro_paper.methods.table import METHODS
 from micro_paper.methods.two_stage import Converged, CriterionRead, PromptOnly, TwoStage, predicted
 from micro_paper.training import resolve_device
@@ -38,31 +41,37 @@ class Ranked(NamedTuple):
 
 
 class Micro:
-    """A trained two-stage method with the backbone that reads text for it.
+    """A trained method with the backbone that reads text for it: it ranks for a stated context, or for a person.
 
     Args:
-        method: fitted, of a class in CARRIED; adapted to contexts, if contexts are to be used.
+        method: fitted, one of two kinds. Of a class in CARRIED, adapted to contexts, if contexts are to be used. Or a
+            row that adapts to persons (`carried.make_row`): `person_router`, `person_micro_hyre`, `person_hyre`,
+            `person_classes`, `person_ridge`, `lore`, `pal`, `vpl` or `mrm`, with the people that it is adapted to;
+            `adapt_to_user` adds others. The people of its training are not carried.
         features: how the backbone turns text into the features that the method was trained on.
         trained_on: data set, split, budget and whatever else the model card should say.
         fingerprint: content hash of the backbone that gave the training features; None = the one found now.
 
     Raises:
-        InputError: another method (others need more at test than a prompt, responses and a context), or another kind.
+        InputError: another method (others need more at test than a prompt, responses and a context or a person), or
+            another kind.
     """
 
     def __init__(
         self,
-        method: TwoStage | MicroPlus,
+        method: TwoStage | MicroPlus | PersonRow,
         features: FeatureSettings,
         trained_on: Mapping[str, Any] | None = None,
         fingerprint: str | None = None,
     ) -> None:
-        if type(method) not in CARRIED:
-            known = ", ".join(name for name, kind in METHODS.items() if kind in CARRIED)
+        if not carried.is_row(method) and type(method) not in CARRIED:
+            known = ", ".join([*(name for name, kind in METHODS.items() if kind in CARRIED), *carried.ROWS])
             raise InputError(f"method must be one of {known}; a {type(method).__name__} cannot rank new text")
         if isinstance(method, MicroPlus):
             method = method.kept
-        if not method.fitted:
+        if carried.is_row(method):
+            method = carried.carry(method)
+        elif not method.fitted:
             raise InputError("method is not fitted: call fit (and adapt, for contexts) first")
         if not isinstance(features, FeatureSettings) or not isinstance(trained_on or {}, Mapping):
             raise InputError("features must be FeatureSettings and trained_on a dictionary")
@@ -72,21 +81,24 @@ class Micro:
             raise InputError(f"backbone {shown(features.backbone)} is no name: {error}") from None
         if features.backbone != PACKAGED and os.path.isdir(place):  # for processes that run elsewhere
             features = replace(features, backbone=os.path.abspath(place))
-        self.method = method
+        if carried.is_row(method) and features.heads_see:
+            raise InputError("heads_see: persons state no context; give a method whose heads read none")
+        self.method: TwoStage | Carried = method
         self.features = features
         self.trained_on = dict(trained_on or {})
         self._fingerprint = fingerprint
         self._backbone: Backbone | None = None
+        self._device = method.settings.device
 
     @property
     def backbone(self) -> Backbone:
-        """The frozen language model, loaded at first use on the device of the method's settings.
+        """The frozen language model, loaded at first use on the device of the method's settings, or of `load`.
 
         Raises:
             InputError: its content differs from the backbone that the heads were trained on.
         """
         if self._backbone is None:
-            features, device = self.features, self.method.settings.device
+            features, device = self.features, self._device
             found = fingerprint_of(features.backbone)  # before anything of it is loaded
             if self._fingerprint not in (None, found):
                 raise InputError(
@@ -94,7 +106,8 @@ class Micro:
                     f"{found[:12]}, expected {self._fingerprint[:12]}): install that version"
                 )
             backbone = Backbone.load(features.backbone, features.layers, features.dtype, device)
-            width = self.method.heads.weight.shape[1]
+            persons = carried.is_row(self.method)
+            width = carried.width(self.method) if persons else self.method.heads.weight.shape[1]
             if backbone.hidden_size != width:
                 raise InputError(
                     f"features of {features.backbone!r} have {backbone.hidden_size} columns, the heads {width}: this "
@@ -103,41 +116,108 @@ class Micro:
             self._backbone, self._fingerprint = backbone, found
         return self._backbone
 
-    def reward(self, prompt: str | Messages, response: str, context: str | None = None) -> float:
-        """Return sum_k w_k r_k(x, a), with the router's weights for the prompt (and the stated context).
+    @property
+    def users(self) -> list[str]:
+        """Names of the people that `rank` knows, sorted."""
+        return self.method.names.tolist() if carried.is_row(self.method) else []
+
+    def adapt_to_user(self, pairs: str | Path | Sequence[Mapping[str, Any]]) -> Self:
+        """Learn one person from the person's own labels; what was known of the person is replaced, others stay.
+
+        Args:
+            pairs: a JSONL file of rows {"prompt", "chosen", "rejected", "user_id"}, or a list of such rows, at least
+                two, all of one person. `attribute` and `context` may stand there and are not read.
+
+        Raises:
+            MissingError: no such file.
+            InputError: the model's row does not adapt to persons; a row of the pairs cannot be used, user_id is missing
+                or there is more than one; fewer than two pairs; or pairs that decide nothing: all ties, or the same to
+                the backbone.
+        """
+        if not carried.is_row(self.method):
+            raise InputError(
+                f"a {type(self.method).__name__} does not adapt to persons: train one of {', '.join(carried.ROWS)} "
+                "(carried.make_row) and give it to Micro"
+            )
+        labels = jsonl.read_person(pairs)
+        self.method = carried.adapted(self.method, carried.encode_labels(self.backbone, self.features, labels))
+        return self
+
+    def reward(
+        self, prompt: str | Messages, response: str, context: str | None = None, user: str | None = None
+    ) -> float:
+        """Return sum_k w_k r_k(x, a), with the router's weights for the prompt (and the stated context), or a person's.
 
         Only differences between responses to one prompt carry meaning.
         """
+        if carried.is_row(self.method):
+            return self._person_scores(prompt, [response], context, user).rewards.item()
+        self._check_nobody(user)
         rewards, log_weights = self._score(prompt, [response], context)
         return float((log_weights.exp() * rewards[0]).sum())
 
-    def rank(self, prompt: str | Messages, responses: Sequence[str], context: str | None = None) -> list[Ranked]:
+    def rank(
+        self,
+        prompt: str | Messages,
+        responses: Sequence[str],
+        context: str | None = None,
+        user: str | None = None,
+    ) -> list[Ranked]:
         """Return the responses' indices, best first, each with its mean probability of being preferred.
 
         P(a over b) = sum_k w_k sigmoid(r_k(x, a) - r_k(x, b)) (Eq. 1), or by the settings' other `prediction`,
-        at their temperature; the mean is over all other responses.
+        at their temperature; a row that adapts to persons predicts as in tables of persons. The mean is over all other
+        responses.
 
         Args:
             prompt: text, or a dialogue as chat messages.
             responses: at least two. What `max_tokens` cuts, and different responses that are the same to the backbone,
                 are told by a warning.
             context: a stated criterion, such as "I prefer short answers."; None = stage 1's weights of the prompt.
+            user: one of `users`, of a model that adapts to persons; None = somebody of whom nothing is known.
 
         Raises:
-            InputError: another kind, an empty text, half a character, or a context of a model that knows none.
+            InputError: another kind, an empty text, half a character, a context of a model that knows none, or somebody
+                whom the model does not know.
         """
-        rewards, log_weights = self._score(prompt, responses, context, least=2)
-        n = len(rewards)
-        a, b = rewards.repeat_interleave(n, dim=0), rewards.repeat(n, 1)
-        wins = torch.from_numpy(predicted(a, b, log_weights, self.method.settings)).view(n, n)
+        n = len(responses) if isinstance(responses, list | tuple) else 0
+        if carried.is_row(self.method):
+            wins = self._person_scores(prompt, responses, context, user, least=2).wins
+        else:
+            self._check_nobody(user)
+            rewards, log_weights = self._score(prompt, responses, context, least=2)
+            a, b = rewards.repeat_interleave(n, dim=0), rewards.repeat(n, 1)
+            wins = torch.from_numpy(predicted(a, b, log_weights, self.method.settings)).view(n, n)
         wins.fill_diagonal_(0.0)
         mean = (wins.sum(dim=1) / (n - 1)).tolist()
         order = sorted(range(n), key=lambda i: (-mean[i], i))
         return [Ranked(i, mean[i]) for i in order]
 
-    def weights(self, prompt: str | Messages, context: str | None = None) -> list[float]:
-        """Return the mixture weights w_k, (K,), for a prompt and a stated context."""
+    def weights(self, prompt: str | Messages, context: str | None = None, user: str | None = None) -> list[float]:
+        """Return the mixture weights w_k, (K,), for a prompt and a stated context or a person.
+
+        They are on the simplex, but for three rows: of `vpl` they are 1 and z, of `mrm` any numbers, and of
+        `person_ridge` 1 and the person's offset, one number a column of the features.
+        """
+        if carried.is_row(self.method):
+            return self._person_scores(prompt, ["."], context, user).weights.tolist()
+        self._check_nobody(user)
         return self._score(prompt, ["."], context)[1].exp().tolist()
+
+    def _person_scores(
+        self, prompt: str | Messages, responses: Sequence[str], context: str | None, user: str | None, least: int = 1
+    ) -> carried.Scores:
+        """Return what a row that adapts to persons says for somebody whom it knows."""
+        _check_texts(prompt, responses, context, least)
+        user = carried.check_user(self.method, user)
+        if context is not None:
+            raise InputError("this model adapts to persons, not to contexts: leave context out")
+        phi, u, _, _ = encode_new(self.backbone, self.features, prompt, list(responses))
+        return carried.score(self.method, phi, u, user)
+
+    def _check_nobody(self, user: str | None) -> None:
+        if user is not None:
+            raise InputError(f"a {type(self.method).__name__} does not adapt to persons: leave user out")
 
     def _score(
         self, prompt: str | Messages, responses: Sequence[str], context: str | None, least: int = 1
@@ -178,7 +258,8 @@ class Micro:
         """Return the model saved in `folder`, whatever device it was trained on.
 
         Args:
-            device: of backbone, heads and router, see `training.resolve_device`.
+            device: of backbone, heads and router, see `training.resolve_device`; what adapts to persons is small and
+                stays on the CPU.
             backbone: where the backbone now is, if it moved; its content must be the same.
 
         Raises:
@@ -194,7 +275,9 @@ class Micro:
                 f"backbone folder {features.backbone}, which {folder} needs, is missing: put it back, or say where it "
                 "is: Micro.load(folder, backbone=...)"
             )
-        return cls(method, features, trained_on, fingerprint)
+        loaded = cls(method, features, trained_on, fingerprint)
+        loaded._device = device
+        return loaded
 
 
 def _check_texts(prompt: Any, responses: Any, context: Any, least: int) -> None:

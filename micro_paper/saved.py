@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from micro_paper import carried
+from micro_paper.carried import Carried
 from micro_paper.errors import InputError, MissingError, shown
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.files import DRAFT, file_sha256, parse_json, sha256
@@ -26,6 +28,7 @@ from micro_paper.mixture import Heads
 from micro_paper.router import Router
 
 FORMAT = 2
+PERSONS = 3  # format of a row that adapts to persons
 TENSORS, SETTINGS, CARD = "micro.safetensors", "micro.json", "README.md"
 _KINDS = {
     "settings": (dict,),
@@ -36,35 +39,46 @@ _KINDS = {
     "backbone_fingerprint": (str,),
     "tensors_sha256": (str,),
 }
+_KINDS_PERSONS = {"row": (str,), "users": (list,)}
 
 
 def write(
-    folder: str | Path, method: TwoStage, features: FeatureSettings, trained_on: Mapping[str, Any], fingerprint: str
+    folder: str | Path,
+    method: TwoStage | Carried,
+    features: FeatureSettings,
+    trained_on: Mapping[str, Any],
+    fingerprint: str,
 ) -> None:
     """Write a model's files in place of those of a saved model, or of nothing.
 
     Raises:
         InputError: as `Micro.save`.
     """
+    persons = carried.is_row(method)
     folder, tensors = _place(folder), _tensors(method)
     try:
-        _check(tensors, method.settings, method.adapted)
+        if persons:
+            _check_persons(tensors, method.settings, carried.row_name(method), method.names.tolist())
+        else:
+            _check(tensors, method.settings, method.adapted)
     except InputError as error:
         raise InputError(f"only heads and routers as fit left them can be saved: {error}") from None
     content = save(tensors)
     described = {
-        "format": FORMAT,
+        "format": PERSONS if persons else FORMAT,
         "settings": asdict(method.settings),
         "seed": method.seed,
-        "tau": method.stage2.tau if method.stage2 else None,  # None: not adapted
+        "tau": None if persons or not method.stage2 else method.stage2.tau,  # None: not adapted
         "features": asdict(features),
         "backbone_fingerprint": fingerprint,
         "tensors_sha256": sha256(content),
         "trained_on": dict(trained_on),
     }
+    if persons:
+        described |= {"row": carried.row_name(method), "users": method.names.tolist()}
     try:
         described = json.loads(json.dumps(described, default=_plain, allow_nan=False))
-        card = _card(described, tensors).encode()
+        card = (_card_persons(described) if persons else _card(described, tensors)).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"trained_on cannot be saved ({error}): give texts and finite numbers") from None
     described["sha256"] = _signature(described)
@@ -98,7 +112,7 @@ def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def read(folder: str | Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[str, Any], str]:
+def read(folder: str | Path, device: str) -> tuple[TwoStage | Carried, FeatureSettings, dict[str, Any], str]:
     """Return method, feature settings, what it was trained on and the backbone's fingerprint, of a saved model.
 
     Raises:
@@ -119,7 +133,7 @@ def read(folder: str | Path, device: str) -> tuple[TwoStage, FeatureSettings, di
         raise InputError(f"{folder} is not as Micro.save wrote it: {error}; save the model again") from error
 
 
-def _read(folder: Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[str, Any], str]:
+def _read(folder: Path, device: str) -> tuple[TwoStage | Carried, FeatureSettings, dict[str, Any], str]:
     try:
         described = parse_json((folder / SETTINGS).read_text(encoding="utf-8"))
         signature = _signature(described) if isinstance(described, dict) else None
@@ -127,11 +141,13 @@ def _read(folder: Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[st
         signature = None
     if signature is None:
         raise InputError(f"{SETTINGS} holds no JSON object")
-    if described.get("format") != FORMAT:
-        raise InputError(f"{SETTINGS} has format {shown(described.get('format'))}, this version reads {FORMAT}")
+    if described.get("format") not in (FORMAT, PERSONS):
+        found = shown(described.get("format"))
+        raise InputError(f"{SETTINGS} has format {found}, this version reads {FORMAT} and {PERSONS}")
+    persons = described["format"] == PERSONS
     if described.get("sha256") != signature:
         raise InputError(f"{SETTINGS} was changed: its sha256 is not the recorded one")
-    for name, kind in _KINDS.items():
+    for name, kind in (_KINDS | (_KINDS_PERSONS if persons else {})).items():
         if type(value := described.get(name, ...)) not in kind:
             raise InputError(f"{SETTINGS} has {name} = {shown(value)}")
     found, recorded = file_sha256(folder / TENSORS), described["tensors_sha256"]
@@ -141,6 +157,22 @@ def _read(folder: Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[st
         tensors = load((folder / TENSORS).read_bytes())
     except Exception as error:  # safetensors raises several kinds
         raise InputError(f"{TENSORS} cannot be read ({type(error).__name__})") from None
+    try:
+        features = FeatureSettings(**described["features"])
+    except TypeError:
+        raise InputError(f"{SETTINGS} has features that this version does not know") from None
+    method = _persons(described, tensors) if persons else _two_stage(described, tensors, device)
+    return method, features, described["trained_on"], described["backbone_fingerprint"]
+
+
+def _persons(described: Mapping[str, Any], tensors: dict[str, Tensor]) -> Carried:
+    """Return the row that adapts to persons, on the CPU."""
+    settings, name, users = Settings.of(described["settings"] | {"device": "cpu"}), described["row"], described["users"]
+    _check_persons(tensors, settings, name, users)
+    return carried.restored(name, settings, described["seed"], users, tensors)
+
+
+def _two_stage(described: Mapping[str, Any], tensors: dict[str, Tensor], device: str) -> TwoStage:
     settings = Settings.of(described["settings"] | {"device": device})
     tau, adapted = described["tau"], described["tau"] is not None
     _check(tensors, settings, adapted)
@@ -153,12 +185,7 @@ def _read(folder: Path, device: str) -> tuple[TwoStage, FeatureSettings, dict[st
     }
     modules = [module.to(settings.torch_device) for module in (heads, *routers)]
     stage2 = settings.stage2(tau) if adapted else None
-    method = TwoStage.restored(settings, described["seed"], *modules, scalers, stage2)
-    try:
-        features = FeatureSettings(**described["features"])
-    except TypeError:
-        raise InputError(f"{SETTINGS} has features that this version does not know") from None
-    return method, features, described["trained_on"], described["backbone_fingerprint"]
+    return TwoStage.restored(settings, described["seed"], *modules, scalers, stage2)
 
 
 def _scaled(settings: Settings, adapted: bool) -> list[str]:
@@ -180,17 +207,41 @@ def _check(tensors: Mapping[str, Tensor], settings: Settings, adapted: bool) -> 
     for kind in _scaled(settings, adapted):
         columns = (phi if kind == "responses" else u,)
         shapes |= {f"scale.{kind}.mean": columns, f"scale.{kind}.scale": columns}
-    for name in sorted(found.keys() | shapes.keys()):
-        if found.get(name) != shapes.get(name) or 0 in found[name]:
-            raise InputError(f"{name} has shape {found.get(name)}, the settings ask for {shown(shapes.get(name))}")
-        tensor, is_scale = tensors[name], name.startswith("scale.")
+    _check_shapes(tensors, shapes)
+    for name, tensor in tensors.items():
+        is_scale = name.startswith("scale.")
         if tensor.dtype != (torch.float64 if is_scale else settings.torch_dtype):
             raise InputError(f"{name} is of {tensor.dtype}")
         if not ((tensor > 0) if name.endswith(".scale") else torch.isfinite(tensor)).all():
             raise InputError(f"{name} holds a value that no training gives")
 
 
-def _tensors(method: TwoStage) -> dict[str, Tensor]:
+def _check_persons(tensors: Mapping[str, Tensor], settings: Settings, name: str, users: list[Any]) -> None:
+    """Raise an InputError unless the tensors of a row that adapts to persons, and their names, are as they must be."""
+    if not all(isinstance(user, str) and "\0" not in user for user in users) or users != sorted(set(users)):
+        raise InputError(f"users {shown(users)} are no sorted names of different people")
+    shapes = carried.shapes(name, settings, len(users), {k: tuple(v.shape) for k, v in tensors.items()})
+    if missing := shapes.keys() - tensors.keys():
+        raise InputError(f"{min(missing)} is missing")
+    _check_shapes(tensors, shapes)
+    for name, tensor in tensors.items():
+        if tensor.dtype != carried.dtype(name, settings):
+            raise InputError(f"{name} is of {tensor.dtype}")
+        if not carried.possible(name, tensor):
+            raise InputError(f"{name} holds a value that no training gives")
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise an InputError unless there are these tensors and no others, each of its shape."""
+    for name in sorted(tensors.keys() | shapes.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != shapes.get(name) or 0 in found:
+            raise InputError(f"{name} has shape {found}, the settings ask for {shown(shapes.get(name))}")
+
+
+def _tensors(method: TwoStage | Carried) -> dict[str, Tensor]:
+    if carried.is_row(method):
+        return carried.tensors(method)
     tensors = {f"heads.{k}": v for k, v in method.heads.state_dict().items()}
     tensors |= {f"stage1.{k}": v for k, v in method.stage1_weights.state_dict().items()}
     tensors |= {f"router.{k}": v for k, v in method.weights.state_dict().items()}
@@ -253,4 +304,25 @@ about people, nor as a safety filter.
 
 ## Settings
 `micro.json` holds every setting, the backbone's content hash and the hash of `micro.safetensors`.
+"""
+
+
+def _card_persons(described: dict[str, Any]) -> str:
+    trained = "\n".join(f"- {k}: {v}" for k, v in described["trained_on"].items()) or "- not recorded"
+    return f"""# A preference model that adapts to persons ({described["row"]})
+
+On features of the frozen backbone `{described["features"]["backbone"]}`. It knows {len(described["users"])} people.
+Made by micro-paper; load it with `micro_paper.Micro.load(folder)`, teach it a person with `adapt_to_user`.
+
+## Trained on
+{trained}
+
+## What it is for
+Ranking a few responses to one prompt, for a person who gave labels or for anybody. Rewards compare responses to the
+same prompt only. It inherits the tastes and errors of its labels and of the backbone: do not use it to decide about
+people, nor as a safety filter. It holds names of people and what their labels say of their tastes: treat it as
+personal data.
+
+## Settings
+`micro.json` holds every setting, the people's names, the backbone's content hash and the hash of `micro.safetensors`.
 """

@@ -60,3 +60,14 @@ def test_the_command_writes_ratios_and_the_seconds_behind_them(tmp_path):
     assert float(line["smallest"]) == pytest.approx(ratios[0], rel=0.02)
     assert float(line["largest"]) == pytest.approx(ratios[1], rel=0.02) and line["repeats"] == "2"
     assert json.loads((tmp_path / "machine.json").read_text())["threads"] == 1
+
+
+@pytest.mark.long
+def test_scaling_is_measured_in_processes_that_do_not_count_their_parent(speed, monkeypatch):
+    held = bytearray(400_000_000)  # of the parent: would be counted by what a child inherits
+    monkeypatch.setattr(speed, "POINTS", {"width": (24, 2000)})
+    small, wide = speed.scaling(1, 2)
+    assert (small["varied"], small["pairs"], small["width"], small["runs"]) == ("width", 10_000, 24, 1)
+    assert 0 < float(small["least"]) <= float(small["seconds"]) <= float(small["most"])
+    features = 2 * 20_000 * 2000 * 4 / 2**20
+    assert float(small["memory_MiB"]) < len(held) / 2**20 / 2 < features < float(wide["memory_MiB"])

@@ -464,6 +464,7 @@ def test_people_are_kept_through_features(tmp_path: Path, features: dict, monkey
             for column in ("user_id", "prompt_id", "attribute", "pair_id"):
                 assert getattr(pairs, column).tolist() == rows[column][:]
             assert set(pairs.user_id) == expected and (pairs.contexts is None) == (name == "ukp-workers")
+            assert pairs.position.tolist() == [1.0 if side == "chosen" else -1.0 for side in rows["shown_first"]]
 
 
 def test_ratings_of_translations_reach_the_pairs(

@@ -60,7 +60,20 @@ def test_committed_results_match_their_manifests():
     assert good, lines
 
 
-@pytest.mark.parametrize("profile", sorted(p.name for p in (ROOT / "results").glob("*") if p.is_dir()))
+PUBLISHED = sorted({p.name for p in (ROOT / "results").glob("*") if p.is_dir()} - set(doctor.MEASUREMENTS))
+
+
+def test_measurements_are_no_profile(tmp_path):
+    (tmp_path / "results" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "results" / "benchmarks" / "speed.csv").write_text("line,ratio\n")
+    assert doctor.verify(tmp_path)[1] and doctor.verify(tmp_path)[0] == [
+        "nothing is published yet: `make reproduce` makes it"
+    ]
+    (tmp_path / "results" / "mine").mkdir()
+    assert not doctor.verify(tmp_path)[1]
+
+
+@pytest.mark.parametrize("profile", PUBLISHED)
 def test_an_edited_result_is_found(profile, tmp_path):
     for kind in ("results", "figures"):
         if (ROOT / kind / profile).is_dir():

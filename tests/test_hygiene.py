@@ -122,13 +122,14 @@ LAYERS = (
     ("errors",),
     ("digits", "files", "paths"),
     ("bradley_terry", "method_files", "metrics", "pairs"),
-    ("convex", "intervals", "mixture", "training"),
+    ("convex", "intervals", "mixture", "noisy_bradley_terry", "training"),
     ("router",),
     ("stacked",),
     ("data", "methods", "paper", "theory"),
     ("features",),
-    ("experiments", "saved"),
-    ("claims", "report"),
+    ("experiments",),
+    ("carried",),
+    ("claims", "report", "saved"),
     ("workflow",),
     ("notebook", "ranker"),
     ("__init__", "__main__"),
@@ -289,7 +290,9 @@ SOUND = {
     "__main__.py": "from micro_paper.workflow import run",
     "notebook.py": "from micro_paper.workflow import run",
     "ranker.py": "import micro_paper.saved",
-    "saved.py": "import micro_paper.features.store",
+    "saved.py": "import micro_paper.carried",
+    "carried.py": "import micro_paper.features.store",
+    "noisy_bradley_terry.py": "",
     "errors.py": "",
     "digits.py": "",
     "files.py": "import hashlib",
@@ -304,7 +307,19 @@ SOUND = {
     "features/store.py": "from micro_paper.data.corpus.text import known\ndef f(x, name):\n    return getattr(x, name)",
     "workflow/run.py": "from micro_paper import errors",
     "method_files.py": "from micro_paper.paths import absolute",
-} | {f"{name}.py": "" for name in ("bradley_terry", "metrics", "pairs", "convex", "intervals", "mixture", "training")}
+} | {
+    f"{name}.py": ""
+    for name in (
+        "bradley_terry",
+        "metrics",
+        "pairs",
+        "convex",
+        "intervals",
+        "mixture",
+        "noisy_bradley_terry",
+        "training",
+    )
+}
 SOUND |= {f"{name}/__init__.py": "" for name in ("methods", "paper", "theory", "experiments", "claims", "report")}
 
 

@@ -279,6 +279,17 @@ def test_another_file_begins_anew(tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.long
+def test_the_example_of_one_person_runs(tmp_path, monkeypatch, capsys):
+    blocks = (ROOT / "docs" / "DATA.md").read_text().split("```python\n")
+    (code,) = (block.partition("```")[0] for block in blocks if "adapt_to_user" in block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
+    exec(compile(code, "docs/DATA.md", "exec"), {})
+    nobody, dora = capsys.readouterr().out.splitlines()
+    assert "index=0" in nobody.split("),")[0] and "index=1" in dora.split("),")[0]
+
+
 def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     blocks = (ROOT / "docs" / "DATA.md").read_text().split("```python\n")
     (code,) = (block.partition("```")[0] for block in blocks if "differences(results)" in block)

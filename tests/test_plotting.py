@@ -13,6 +13,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from micro_paper.errors import InputError
+from micro_paper.experiments.person_rows import PERSON_ROWS
+from micro_paper.methods.table import METHODS
 from micro_paper.report import plots, style
 from micro_paper.report.formatting import pictures
 
@@ -119,8 +121,10 @@ def test_same_bytes_twice_and_no_style_left_behind(name):
 
 
 def test_every_method_has_its_own_look():
-    whole = [(s.colour, s.marker, s.line) for s in style.STYLES.values()]
-    assert len(set(whole)) == len(whole) == 34
+    persons = set(PERSON_ROWS) - set(METHODS)  # drawn beside each other and beside LoRe, PAL and VPL alone
+    for names, count in ((style.STYLES.keys() - persons, 34), (PERSON_ROWS.keys(), 14)):
+        whole = [(s.colour, s.marker, s.line) for s in map(style.STYLES.get, names)]
+        assert len(set(whole)) == len(whole) == count
     looks = [(s.colour, s.marker) for s in style.STYLES.values()]
     assert len({s.marker for s in style.STYLES.values()}) >= 15
     assert plots.COLOURS["micro"] == style.RED

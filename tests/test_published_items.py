@@ -60,6 +60,13 @@ ITEMS = (
     Item("safety audit", "13_heads_and_calibration", ("table_00_safety_heads", "table_00_safety_mask")),
     Item("head merging", "13_heads_and_calibration", ("table_00_merging",)),
     Item(
+        "people",
+        "14_people",
+        ("table_00_people_agreement", "table_00_people_power", "table_00_people_curve", "table_00_people_gains"),
+        ("figure_00_people",),
+        ("results/{}/people_scores.csv",),
+    ),
+    Item(
         "audit of printed numbers",
         "10_paper_audit",
         audit("row_means", "copies", "gains", "fits", "forms", "errors", "orderings", "dimensions", "selection")

@@ -15,11 +15,22 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 PROFILES = [profile for profile in ("bundled", "open") if (RESULTS / profile).is_dir()]
 MACRO = "average"
 ROUNDING = 2e-6  # a table has 6 digits
+OF_AVERAGES = ("table_00_people_ranks",)  # a rank correlation of averages, not their average
 # Accuracies, likelihoods, calibration errors and differences of them: their mean over attributes is one too.
-AVERAGED = ("value", "mean", "before", "after", "difference")
+AVERAGED = ("value", "mean", "before", "after", "difference", "accuracy")
+AVERAGED += ("regret", "share", "random_regret", "fixed_regret")
 PRINTED = ("table_02_accuracy_helpsteer", "table_03_accuracy_rpr", "table_04_transfer", "table_07_heads_rpr")
 PRINTED += ("table_08_heads_helpsteer", "table_11_deeper_rpr", "table_12_deeper_helpsteer")
-OF_A_LINE = ("std", "p_value", "p_holm", "n_pairs", "n_prompts", "n_runs")  # and ends of intervals: no mean is meant
+OF_A_LINE = (
+    "std",
+    "p_value",
+    "p_holm",
+    "n_pairs",
+    "n_prompts",
+    "n_runs",
+    "n_choices",
+    "saved",
+)  # and ends of intervals: no mean is meant
 
 
 def average_faults(table: pd.DataFrame) -> list[str]:
@@ -44,7 +55,12 @@ def with_averages(profile: str) -> Iterator[Path]:
     """Yield the published tables that have lines of single attributes and of their average."""
     for path in sorted((RESULTS / profile).glob("table_*.csv")):
         table = pd.read_csv(path)
-        if "attribute" in table and MACRO in set(table.attribute) and set(table.attribute) != {MACRO}:
+        if (
+            path.stem not in OF_AVERAGES
+            and "attribute" in table
+            and MACRO in set(table.attribute)
+            and set(table.attribute) != {MACRO}
+        ):
             yield path
 
 

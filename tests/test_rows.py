@@ -31,6 +31,10 @@ lore: LoRe | pal: PAL | vpl: VPL | bag_of_words: bag of words, oracle | hyre: Hy
 length: length | random_heads: random heads | pca_heads: PCA heads | shuffled_router: shuffled router
 criterion_fewshot: criterion, few-shot | single_exact: single, converged
 oracle_attribute_exact: oracle attribute, converged | criterion_fewshot_exact: criterion, few-shot, converged
+person_none: no labels of the person | person_router: router, person's weights | person_hyre: HyRe, person
+person_micro_hyre: HyRe on MiCRo's heads, person | person_ridge: ridge to the pooled head
+person_classes: latent classes | mrm: MRM | person_length: length offset | person_position: position offset
+peers: peers' labels | shuffled_people: people shuffled
 """
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 import math
 import os
 import reprlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +31,7 @@ from micro_paper.data.faults import prompt_fault, text_fault
 from micro_paper.data.frames import Built, from_ratings, from_rows
 from micro_paper.data.lines import absolute, read_json, read_rows
 from micro_paper.data.pairs import KEYS, prompt_key
-from micro_paper.errors import InputError, MissingError, suggest
+from micro_paper.errors import InputError, MissingError, shown, suggest
 
 SHAPES: dict[str, tuple[str, ...]] = {
     "rated": ("prompt", "response", "ratings"),
@@ -77,6 +79,58 @@ def read(path: str) -> tuple[str, Built]:
     if built.frame.empty:
         raise InputError(f"{file}: every row compares a text with itself: give two different responses a row")
     return kind, built
+
+
+def read_person(pairs: str | Path | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Read the judgements of one person.
+
+    Args:
+        pairs: path of a file of rows {"prompt", "chosen", "rejected", "user_id"}, or the rows; `attribute`, `context`
+            and `prompt_id` may stand there as elsewhere.
+
+    Returns:
+        One row a pair of two different texts, with columns prompt_id, prompt, chosen, rejected, user_id.
+
+    Raises:
+        MissingError: no such file. InputError: a row cannot be used, there is no user_id, or more than one, there are
+            fewer than two pairs, or each pair is labelled as often one way as the other.
+    """
+    if isinstance(pairs, str | Path):
+        file = absolute(str(pairs).removeprefix("jsonl:"))
+        if not file.is_file():
+            raise MissingError(f"{shown(str(pairs))} is no file: give the path of one, or a list of rows")
+        where, numbered = str(file), list(read_rows(file))
+    elif isinstance(pairs, list | tuple) and all(isinstance(row, Mapping) for row in pairs):
+        where, numbered = "pairs", list(enumerate(map(dict, pairs), start=1))
+    else:
+        raise InputError(f"pairs must be a path or a list of rows, got {shown(pairs)}")
+    if not numbered:
+        raise InputError(f"{where}: no rows: give at least two labelled pairs of one person")
+    try:
+        kind, rows = _rows(numbered)
+        for number, row in rows:
+            if kind != "binary":
+                _fail(number, f"a {kind} row", "give prompt, chosen, rejected and user_id")
+            if "user_id" not in row:
+                _fail(number, "user_id is missing", "name the person who judged")
+            if row["user_id"] != (first := rows[0][1]["user_id"]):
+                what = f"user_id is {shown(row['user_id'])}, in row {rows[0][0]} it is {shown(first)}"
+                _fail(number, what, "give the pairs of one person at a time")
+    except _Refused as error:
+        raise InputError(f"{where} {error}") from error
+    columns = ["prompt_id", "prompt", "chosen", "rejected", "user_id"]
+    kept = [{name: row[name] for name in columns} for _, row in rows if row["chosen"] != row["rejected"]]
+    if not kept:
+        raise InputError(f"{where}: every row compares a text with itself: give two different responses a row")
+    if len(kept) < 2:
+        raise InputError(f"{where}: one pair of two different texts: give at least two pairs of the person")
+    balance: Counter[tuple[str, ...]] = Counter()
+    for row in kept:
+        texts = sorted((row["chosen"], row["rejected"]))
+        balance[(row["prompt_id"], *texts)] += 1 if texts[0] == row["chosen"] else -1
+    if not any(balance.values()):
+        raise InputError(f"{where}: all pairs are ties, each is labelled as often one way as the other: give others")
+    return pd.DataFrame(kept, columns=columns)
 
 
 class _Refused(InputError):

@@ -54,12 +54,26 @@ def summeval_reversals() -> Built:
     return from_rows(rows, "summeval-reversals", rated.skipped)
 
 
+def summeval_systems() -> pd.DataFrame:
+    """Return who wrote each summary: prompt_id, response, prompt, system and the four attributes, a row a summary.
+
+    The hub's copy does not name its systems but keeps their order, so that there a system is its place in the list.
+    """
+    rows, articles = _summeval_rows(Counter())
+    systems = [r["system"] for r in rows] if articles else [str(i) for r in rows for i in range(len(r["coherence"]))]
+    return summeval_table(rows, articles).assign(system=systems)
+
+
 def _summeval_ratings(skipped: Counter[str]) -> pd.DataFrame:
+    return summeval_table(*_summeval_rows(skipped))
+
+
+def _summeval_rows(skipped: Counter[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
     summaries = in_mirror("summeval/summaries.jsonl")
     articles = in_mirror("summeval/docs.jsonl")
     if summaries and articles:
-        return summeval_table(read_jsonl(summaries), read_jsonl(articles))
-    return summeval_table(hub.rows("summeval", "test", skipped))
+        return read_jsonl(summaries), read_jsonl(articles)
+    return hub.rows("summeval", "test", skipped), None
 
 
 def summeval_table(rows: list[dict[str, Any]], articles: list[dict[str, Any]] | None = None) -> pd.DataFrame:

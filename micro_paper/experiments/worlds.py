@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from micro_paper.data import synthetic
+from micro_paper.data import synthetic, synthetic_people
 from micro_paper.data.pairs import KEYS
 from micro_paper.errors import InputError
 from micro_paper.files import sha256
@@ -103,9 +103,13 @@ def load_world(
         store: folder of the feature stores; None = build/features of the checkout.
         drop_unanimous: leave out training and validation pairs that every attribute decides alike, as the paper
             does. Test pairs stay complete.
-        synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test).
+        synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test);
+            the worlds of people have their own size.
         encoded: a store that holds the data set's texts, read in place of its pool's.
     """
+    if name in synthetic_people.WORLDS:
+        splits = synthetic_people.draw_world(name, fold=fold)
+        return World(name, fold, **splits, fingerprint=_fingerprint(splits))
     if name.startswith("synthetic-"):
         n = synthetic_prompts
         samples = synthetic.draw_world(name, fold=fold, train=n, validation=max(20, n // 10), test=max(40, n // 5))

@@ -173,7 +173,12 @@ class FeatureStore:
             prompt_id=_strings(dataset, "prompt_id", n),
             attribute=_strings(dataset, "attribute", n),
             user_id=_strings(dataset, "user_id", n) if "user_id" in dataset.column_names else None,
+            position=_position(dataset) if "shown_first" in dataset.column_names else None,
         )
+
+
+def _position(dataset: Any) -> Tensor:
+    return torch.tensor([1.0 if side == "chosen" else -1.0 for side in dataset["shown_first"]])
 
 
 def open_store(folder: Path, address: str, settings: dict[str, Any]) -> FeatureStore | None:

@@ -75,6 +75,17 @@ class RandomHeads(FixedHeads):
         return torch.randn(shape, generator=self.generator("heads"), dtype=torch.float64).to(scaled.responses)
 
 
+def principal_directions(difference: Tensor, count: int) -> Tensor:
+    """Return the `count` directions along which differences (n, d) are longest in the mean square, (count, d).
+
+    No mean is taken off: a pair turned round has the negative difference.
+    """
+    _, vectors = torch.linalg.eigh((difference.T @ difference).double())
+    top = vectors.flip(-1)[:, :count].T.to(difference)
+    # eigh leaves the sign free: fix it so that other libraries and machines give the same directions.
+    return top * top.gather(1, top.abs().argmax(dim=1, keepdim=True)).sign()
+
+
 class PcaHeads(FixedHeads):
     """The leading principal directions of the feature differences, each with both signs."""
 
@@ -84,13 +95,10 @@ class PcaHeads(FixedHeads):
         The second moment of differences has no sign, so the label is not used.
         """
         d = scaled.difference
-        _, vectors = torch.linalg.eigh((d.T @ d).double())
         half = -(-self.settings.heads // 2)
-        top = vectors.flip(-1)[:, :half].T.to(d)
-        if len(top) < half:
+        if d.shape[1] < half:
             raise InputError(f"heads = {self.settings.heads} needs {half} feature dimensions, got {d.shape[1]}")
-        # eigh leaves the sign free: fix it so that other libraries and machines give the same heads.
-        top = top * top.gather(1, top.abs().argmax(dim=1, keepdim=True)).sign()
+        top = principal_directions(d, half)
         return torch.stack([top, -top], dim=1).flatten(0, 1)[: self.settings.heads]
 
 

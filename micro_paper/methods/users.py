@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -124,6 +125,26 @@ class UserMethod(GroupHeads):
             raise InputError(f"user_id: the training pairs {named[0]} users, these pairs {named[1]}: give all or none")
         return super().groups(pairs)
 
+    def knowing(self, people: Mapping[str, Tensor], unknown: Tensor) -> Self:
+        """Return a copy that knows these people alone; training's are forgotten, `adapt` starts everybody anew.
+
+        Args:
+            people: coefficients of each, (K,).
+            unknown: of anybody else, (K,).
+        """
+        new = copy.copy(self)
+        names = np.array(sorted(people), dtype=str)
+        unknown = unknown[None].to(device=self.settings.torch_device, dtype=self.settings.torch_dtype)
+        new.names = names
+        new.table = torch.cat([*(people[name][None].to(unknown) for name in names.tolist()), unknown])
+        new._trained, new._names_users = (names[:0], unknown), True
+        return new
+
+    @property
+    def names_users(self) -> bool | None:
+        """Whether the training pairs named users; None before `fit`."""
+        return self._names_users
+
     def _rows(self, pairs: Pairs) -> np.ndarray:
         if self.names is None:
             raise InputError("predictions need what fit learns: call fit first")
@@ -166,5 +187,7 @@ class UserMethod(GroupHeads):
 
 def _find(names: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return the row of each wanted name in the sorted `names`, and len(names) for one that is not there."""
+    if not len(names):
+        return np.zeros(len(wanted), np.int64)
     rows = np.searchsorted(names, wanted)
     return np.where(names[np.minimum(rows, len(names) - 1)] == wanted, rows, len(names))

@@ -212,6 +212,61 @@ def deeper(gains: pd.DataFrame, scores: pd.DataFrame) -> str:
     )
 
 
+def persons(gains: pd.DataFrame, noise: pd.DataFrame) -> str:
+    """Return what a person's own labels bring, a line of Markdown for the people of each largest number of labels.
+
+    A row counts whose gain lies above 0 by Holm's p-value (.05) and above what noise alone gives.
+
+    Args:
+        gains: as `experiments.persons.gains_table` makes it; accuracy at the largest numbers of labels is read.
+        noise: budget and noise_limit, as `experiments.planted_taste.power` gives them.
+    """
+    limits = noise.set_index("budget")["noise_limit"]
+    accuracy = gains[(gains.metric == "accuracy") & (gains.labels == gains.people_with)]
+    lines = []
+    for most, part in accuracy.groupby("people_with", sort=False):
+        counts = (part.gain > 0) & (part.p_holm < 0.05) & (part.gain > limits.get(most, 0.0))
+        rows, controls = part[~part.control.astype(bool)], part[part.control.astype(bool)]
+        best = rows.loc[rows.gain.idxmax()]
+        top = f"`{best.method}` {interval(best.gain, best.low, best.high, '+.3f')}"
+        lines.append(
+            f"- With {most} labels of each of {part.n_people.iloc[0]} people {counts[rows.index].sum()} of {len(rows)} "
+            f"rows gain accuracy beyond noise, at most {top}; so do {counts[controls.index].sum()} of "
+            f"{len(controls)} controls."
+        )
+    return "\n".join(lines)
+
+
+def disagreement(agreement: pd.DataFrame, power: pd.DataFrame) -> str:
+    """Return how far people agree, and how often a planted taste was seen, a line of Markdown a population.
+
+    Args:
+        agreement: as `experiments.disagreement.agreement_table` makes it.
+        power: as `experiments.planted_taste.power` gives it.
+    """
+    lines = [
+        f"- {r.dataset}, {r.population}: two people choose alike in {interval(r.agreement, r.low, r.high)}; the "
+        f"majority of the others tells {interval(r.majority, r.majority_low, r.majority_high)}."
+        for r in agreement.itertuples()
+    ]
+    planted = power[power.taste == "planted"]
+    seen = ", ".join(f"{shown(r.seen, '.2f')} at {r.budget}" for r in planted.itertuples())
+    return "\n".join([*lines, f"- Share of draws in which a planted taste is seen, by labels of a person: {seen}."])
+
+
+def ranks(table: pd.DataFrame) -> str:
+    """Return how rows rank by pair accuracy and by the regret of their picks, a line of Markdown a data set.
+
+    Args:
+        table: as `experiments.best_of.rank_correlation` makes it.
+    """
+    return "\n".join(
+        f"- On {r.dataset}, {r.n_methods} rows rank by pair accuracy and by what they pick with a rank correlation of "
+        f"{interval(r.correlation, r.low, r.high, '.2f')}."
+        for r in table[table.attribute == MACRO].itertuples()
+    )
+
+
 def _change(value: float) -> str:
     return shown(value, "+.3f")
 

@@ -77,6 +77,17 @@ _LOOKS = {  # colour, marker and, but for a whole one, line of each row of the g
     "single_exact": (BLACK, "D", "-."),
     "oracle_attribute_exact": (BLACK, "*"),
     "criterion_fewshot_exact": (SKY, "h"),
+    "person_none": (BLACK, "s", "--"),
+    "person_router": (RED, "o"),
+    "person_micro_hyre": (RED, "X", "-."),
+    "person_hyre": (PURPLE, "X"),
+    "person_ridge": (BLUE, "^"),
+    "person_classes": (GREEN, "P"),
+    "mrm": (ORANGE, "D"),
+    "person_length": (GREY, ".", "--"),
+    "person_position": (GREY, "<", ":"),
+    "peers": (GREY, "^", "-."),
+    "shuffled_people": (GREY, ">", ":"),
 }
 STYLES = {name: MethodStyle(rows.glossary()[name].label, *look) for name, look in _LOOKS.items()}
 COLOURS = {name: style.colour for name, style in STYLES.items()}

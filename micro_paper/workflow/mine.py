@@ -27,6 +27,7 @@ REASONS = {
     "09": "it encodes every text a second time, deeper: run it by hand",
     "10": "it audits the paper's printed numbers",
     "11": "it judges the paper's claims",
+    "14": "it needs many people who judge on many topics",
 }
 ONE = "every pair states the same criterion, and stage 2 routes between at least two"
 FEW = 50  # test prompts, below which intervals are some points wide

@@ -15,7 +15,7 @@ from micro_paper.files import write_atomic
 from micro_paper.paper import values as paper_values
 from micro_paper.paths import project_root
 from micro_paper.report.rows import codes, glossary, sees
-from micro_paper.report.sentences import counted
+from micro_paper.report.sentences import counted, persons
 from micro_paper.workflow import claims_files, ledger
 
 TABLE = "table_02c_beside_paper.csv"
@@ -107,7 +107,17 @@ def front_block(root: Path | None = None) -> str:
         lines.append(
             f"- Of the paper's {len(paper_values.claims())} claims {', '.join(claims)}; the rest cannot be told."
         )
-    return "\n".join([front_table(root), "", *lines])
+    return "\n".join([front_table(root), "", *lines, *people_lines(root)])
+
+
+def people_lines(root: Path | None = None) -> list[str]:
+    """Return what a person's own labels bring at most, in the profiles whose persons are people, a line each."""
+    lines = []
+    for folder in sorted(((root or project_root()) / "results").glob("[!.]*")):
+        gains, noise = (folder / f"table_00_people_{slug}.csv" for slug in ("gains", "own_gain"))
+        if ORIGIN.get(folder.name) == "people" and gains.is_file() and noise.is_file():
+            lines.append(persons(pd.read_csv(gains), pd.read_csv(noise)).splitlines()[-1])  # with the most labels
+    return lines
 
 
 def results_block(root: Path | None = None) -> str:
