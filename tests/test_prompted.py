@@ -14,8 +14,9 @@ from micro_paper.errors import InputError
 from micro_paper.experiments import prompted
 from micro_paper.experiments.evaluation import Evaluation, scores
 from micro_paper.experiments.worlds import World
+from micro_paper.features import backbone as backbones
 from micro_paper.features.backbone import Backbone
-from micro_paper.features.likelihood import mean_log_likelihood, output_weights
+from micro_paper.features.likelihood import Asked, mean_log_likelihood, output_weights, score_all
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "own head"])
@@ -43,6 +44,20 @@ def test_likelihoods_are_those_of_the_whole_model(backbone):
     assert np.allclose(found, [by_hand(backbone, "Say something.", r) for r in responses], atol=1e-4)
     other = mean_log_likelihood(backbone, "Say nothing.", responses)
     assert np.abs(found - other).min() > 1e-4
+
+
+def test_responses_are_scored_alike_alone_and_together(backbone, monkeypatch):
+    most = backbone.chat.max_tokens
+    # beside the second the prompt is cut; beside the others it stays whole
+    prompt, responses = "Say it again. " * (most // 28), ["a", "b c " * (most // 6), "a warm answer", "no"]
+    alone = [mean_log_likelihood(backbone, prompt, [r])[0] for r in responses]
+    assert np.allclose(mean_log_likelihood(backbone, prompt, responses), alone, atol=1e-5)
+    assert np.ptp(alone) > 1e-3
+    monkeypatch.setattr(backbones, "_CACHED", 1)  # one response a batch
+    assert np.allclose(mean_log_likelihood(backbone, prompt, responses), alone, atol=1e-5)
+    found = score_all(backbone, [(prompt, r) for r in responses] + [("Hm?", "a"), (prompt, "no")])
+    assert [found[Asked(prompt, r)] for r in responses] == pytest.approx(alone, abs=1e-5)
+    assert len(found) == 5 and abs(found[Asked("Hm?", "a")] - alone[0]) > 1e-4
 
 
 def test_a_cut_or_headless_backbone_is_refused(backbone, tmp_path):
