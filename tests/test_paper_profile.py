@@ -43,6 +43,7 @@ SIZES = {  # everything else is as profiles/paper.yaml has it, the data sets and
     "max_pairs": 300,
     "repeats": 2,
     "synthetic_prompts": 300,
+    "prompted_pairs": 12,
 }
 
 
