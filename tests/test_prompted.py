@@ -14,8 +14,12 @@ from micro_paper.errors import InputError
 from micro_paper.experiments import prompted
 from micro_paper.experiments.evaluation import Evaluation, scores
 from micro_paper.experiments.worlds import World
+from micro_paper.features import backbone as backbones
 from micro_paper.features.backbone import Backbone
-from micro_paper.features.likelihood import mean_log_likelihood, output_weights
+from micro_paper.features.extract import extract
+from micro_paper.features.likelihood import Asked, mean_log_likelihood, output_weights, score_all
+from micro_paper.features.settings import FeatureSettings
+from micro_paper.methods.settings import Settings
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "own head"])
@@ -43,6 +47,20 @@ def test_likelihoods_are_those_of_the_whole_model(backbone):
     assert np.allclose(found, [by_hand(backbone, "Say something.", r) for r in responses], atol=1e-4)
     other = mean_log_likelihood(backbone, "Say nothing.", responses)
     assert np.abs(found - other).min() > 1e-4
+
+
+def test_responses_are_scored_alike_alone_and_together(backbone, monkeypatch):
+    most = backbone.chat.max_tokens
+    # beside the second the prompt is cut; beside the others it stays whole
+    prompt, responses = "Say it again. " * (most // 28), ["a", "b c " * (most // 6), "a warm answer", "no"]
+    alone = [mean_log_likelihood(backbone, prompt, [r])[0] for r in responses]
+    assert np.allclose(mean_log_likelihood(backbone, prompt, responses), alone, atol=1e-5)
+    assert np.ptp(alone) > 1e-3
+    monkeypatch.setattr(backbones, "_CACHED", 1)  # one response a batch
+    assert np.allclose(mean_log_likelihood(backbone, prompt, responses), alone, atol=1e-5)
+    found = score_all(backbone, [(prompt, r) for r in responses] + [("Hm?", "a"), (prompt, "no")])
+    assert [found[Asked(prompt, r)] for r in responses] == pytest.approx(alone, abs=1e-5)
+    assert len(found) == 5 and abs(found[Asked("Hm?", "a")] - alone[0]) > 1e-4
 
 
 def test_a_cut_or_headless_backbone_is_refused(backbone, tmp_path):
@@ -73,7 +91,37 @@ def test_the_likelier_response_is_preferred(backbone):
         assert p == pytest.approx(1 / (1 + np.exp(-gap)), abs=1e-4)
 
 
-def test_a_sample_keeps_the_attributes_and_the_rows_together():
+def test_the_table_has_the_rows_beside_it_on_the_same_pairs(backbone, tmp_path):
+    features = FeatureSettings(backbone.name, layers=2, dtype="float32")
+    sets = {split: data.load("smoke-texts", split) for split in ("train", "validation", "test")}
+    store = extract(list(sets.values()), features, tmp_path)
+    world = World("smoke-texts", 0, **{split: store.pairs(rows) for split, rows in sets.items()}, fingerprint="")
+    found = prompted.prompted_scores([world], Settings(dtype="float64"), backbone, most=10**6)
+    assert set(found.method) == {"prompted", "length", "single_exact"} and set(found.metric) == {"accuracy"}
+    assert found.groupby("attribute")["n_pairs"].nunique().eq(1).all()
+    rows, scored = sets["test"], {}
+    for row in rows:
+        prompt = apply_context(row["context"], row["prompt"])[0] if row.get("context") else row["prompt"]
+        better = by_hand(backbone, prompt, row["chosen"]) > by_hand(backbone, prompt, row["rejected"])
+        scored.setdefault(row["attribute"], []).append(better)
+    own = found[found.method == "prompted"].set_index("attribute")["value"]
+    assert all(own[a] == pytest.approx(np.mean(right)) for a, right in scored.items())
+
+
+def test_a_sample_keeps_two_prompts_of_each_attribute():
+    evaluation, _ = evaluated()
+    pairs = pd.DataFrame(
+        {"pair_id": [str(i) for i in range(40)], "prompt_id": ["one"] * 38 + ["two"] * 2, "attribute": ["a", "b"] * 20}
+    ).assign(fold=0)
+    one_sided = replace(evaluation, pairs=pairs, probability={"single": np.linspace(0, 1, 40)[:, None]})
+    for seed in range(5):
+        some = prompted.sampled(one_sided, 4, seed=seed)
+        assert some.pairs.groupby("attribute")["prompt_id"].nunique().tolist() == [2, 2] and len(some.pairs) == 4
+        assert len(set(some.pairs["pair_id"])) == 4
+    assert len(scores(some))
+
+
+def test_a_sample_keeps_the_attributes_the_attributes_and_the_rows_together():
     evaluation, _ = evaluated()
     n = len(evaluation.pairs)
     some = prompted.sampled(evaluation, n // 2, seed=1)

@@ -15,6 +15,7 @@ WORLD_PARAMETERS = (
     "further_worlds",
     "stage1_world",
     "stage1_control",
+    "cued_world",
     "text_world",
     "transfer_from",
     "bench",

@@ -6,37 +6,70 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 
 from micro_paper import data
 from micro_paper.data.criteria import apply_context
 from micro_paper.errors import InputError
-from micro_paper.experiments.evaluation import Evaluation
+from micro_paper.experiments.evaluation import Evaluation, evaluate, scores
 from micro_paper.experiments.worlds import World
 from micro_paper.features.backbone import Backbone
 from micro_paper.features.likelihood import Asked, score_all
+from micro_paper.methods.settings import Settings
 
 NAME = "prompted"
+BESIDE = ("length", "single_exact")  # rows on the same pairs
 MOST = 2000  # test pairs
 SUPERVISION = "the stated criterion in its prompt"
+
+
+def prompted_scores(
+    worlds: Sequence[World],
+    settings: Settings,
+    backbone: Backbone,
+    *,
+    most: int = MOST,
+    position: str = "front",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the accuracy of the row "prompted" and of BESIDE on the same test pairs, by attribute and on average.
+
+    Lines are those of `evaluation.scores`, with one seed a fold: the intervals of "prompted" are over prompts alone,
+    and those of trained rows too where each fold has test pairs of its own.
+
+    Args:
+        worlds: folds of a data set with text.
+        settings: of the rows BESIDE.
+        backbone, position: as for `prompted`.
+        most, seed: as for `sampled`; the seed is also the runs'.
+    """
+    beside = sampled(evaluate(worlds, BESIDE, settings, seeds=[seed], budget=None), most, seed=seed)
+    table = scores(prompted(beside, worlds, backbone, position))
+    return table[table["metric"] == "accuracy"].reset_index(drop=True)
 
 
 def sampled(evaluation: Evaluation, most: int = MOST, *, seed: int = 0) -> Evaluation:
     """Return the evaluation on at most so many of its test pairs, the same share of each attribute, drawn at random.
 
-    Heads are left out.
+    Of each attribute at least two are kept, of two prompts where it has them, so that there is an interval. Heads are
+    left out.
 
     Raises:
         InputError: most < 1.
     """
     if most < 1:
         raise InputError(f"most must be >= 1 test pair, got {most}")
-    attribute, rng = evaluation.pairs["attribute"].to_numpy(), np.random.default_rng(seed)
-    share = min(1.0, most / len(attribute))
+    attribute, prompt = (evaluation.pairs[name].to_numpy() for name in ("attribute", "prompt_id"))
+    rng, share = np.random.default_rng(seed), min(1.0, most / len(attribute))
     rows = []
     for name in sorted(set(attribute)):
-        own = np.flatnonzero(attribute == name)
-        rows.append(rng.permutation(own)[: max(1, int(share * len(own)))])
+        own = rng.permutation(np.flatnonzero(attribute == name))
+        count = max(2, int(share * len(own)))
+        if len(set(prompt[own[:count]])) < 2:
+            others = np.flatnonzero(prompt[own] != prompt[own[0]])
+            own = np.concatenate([own[others[:1]], own])
+        rows.append(own[:count])
     chosen = np.sort(np.concatenate(rows))
     probability = {name: p[chosen] for name, p in evaluation.probability.items()}
     pairs = evaluation.pairs.iloc[chosen].reset_index(drop=True)

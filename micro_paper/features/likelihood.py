@@ -13,7 +13,7 @@ from torch import Tensor
 from micro_paper.errors import InputError
 from micro_paper.features.backbone import Backbone
 from micro_paper.features.model_files import locate
-from micro_paper.features.tokens import Messages
+from micro_paper.features.tokens import Messages, ResponseTokens
 
 HEAD = "lm_head.weight"
 
@@ -58,26 +58,36 @@ def mean_log_likelihood(
         weights: as `output_weights` gives them, where they are there already.
     """
     weights = output_weights(backbone) if weights is None else weights
-    asked = backbone.chat.prompt(prompt)
-    found = []
-    for response in responses:
-        before, tokens = backbone.chat.fit(asked, backbone.chat.response(response))
-        own = tokens.where("mean")
-        hidden = backbone.hidden_states(np.concatenate([before.ids, tokens.ids]))
-        with torch.inference_mode():
-            reads = hidden[len(before.ids) + own - 1].to(weights)  # the state before a token predicts it
-            log_p = (reads @ weights.T).double().log_softmax(dim=-1)
-            told = torch.from_numpy(tokens.ids[own]).to(log_p.device)
-            found.append(float(log_p.gather(1, told[:, None]).mean()))
-    return np.array(found)
+    asked, texts = backbone.chat.prompt(prompt), list(responses)
+    groups: dict[bytes, tuple[np.ndarray, list[tuple[int, ResponseTokens]]]] = {}
+    for i, text in enumerate(texts):  # beside a long response the prompt is cut, and is another
+        before, tokens = backbone.chat.fit(asked, backbone.chat.response(text))
+        groups.setdefault(before.ids.tobytes(), (before.ids, []))[1].append((i, tokens))
+    found = np.empty(len(texts))
+    for ids, members in groups.values():
+        states = backbone.states_after(ids, [tokens.ids for _, tokens in members])
+        for (i, tokens), hidden in zip(members, states, strict=True):
+            found[i] = _mean_log_p(hidden, tokens, weights)
+    return found
+
+
+def _mean_log_p(hidden: Tensor, tokens: ResponseTokens, weights: Tensor) -> float:
+    own = tokens.where("mean")
+    with torch.inference_mode():
+        reads = hidden[own].to(weights)  # hidden[0] is of the prompt, and the state before a token predicts it
+        logits = (reads @ weights.T).to(torch.promote_types(weights.dtype, torch.float32))
+        told = torch.from_numpy(tokens.ids[own]).to(logits.device)[:, None]
+        return float((logits.gather(1, told)[:, 0] - logits.logsumexp(dim=1)).double().mean())
 
 
 def score_all(backbone: Backbone, asked: Iterable[tuple[str | Messages, str]]) -> Mapping[Asked, float]:
-    """Return the mean log-likelihood of every distinct prompt and response, nats a token."""
+    """Return the mean log-likelihood of every distinct prompt and response, nats a token; each prompt is read once."""
     weights = output_weights(backbone)
-    found: dict[Asked, float] = {}
+    prompts: dict[str, tuple[str | Messages, dict[str, None]]] = {}
     for prompt, response in asked:
-        key = Asked(str(prompt), response)
-        if key not in found:
-            found[key] = float(mean_log_likelihood(backbone, prompt, [response], weights)[0])
+        prompts.setdefault(str(prompt), (prompt, {}))[1][response] = None
+    found: dict[Asked, float] = {}
+    for name, (prompt, responses) in prompts.items():
+        values = mean_log_likelihood(backbone, prompt, responses, weights)
+        found |= {Asked(name, text): float(v) for text, v in zip(responses, values, strict=True)}
     return found
