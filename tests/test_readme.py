@@ -7,6 +7,7 @@ import pytest
 
 from micro_paper.claims import evidence, judge
 from micro_paper.errors import InputError
+from micro_paper.experiments.attribution import HEADS, LAST, MEAN, ONE_HOT, TRUE
 from micro_paper.paths import project_root
 from micro_paper.report.sentences import exceeds
 from micro_paper.workflow import readme
@@ -49,27 +50,123 @@ def test_the_readme_is_a_page_that_one_reads():
         assert f"]({page})" in text, f"README.md does not lead to {page}"
 
 
+def publish_beside(root, profile, gaps, without=()):
+    """Write a profile's comparison: data set -> micro less every other row of FRONT, or {row: that, "": else}."""
+    lines = []
+    for dataset, gap in gaps.items():
+        base = {"dataset": dataset, "supervision": "s", "low": 0.6, "high": 0.8}
+        lines.append(base | {"method": "micro", "ours": 0.7})
+        for method in set(readme.FRONT) - {"micro", *without}:
+            less = gap.get(method, gap[""]) if isinstance(gap, dict) else gap
+            verdict = "holds" if less > 0 else "does not" if less < 0 else "cannot tell"
+            said = {"micro_minus_row": less, "minus_low": less, "minus_high": less, "verdict": verdict}
+            lines.append(base | {"method": method, "ours": 0.7 - less} | said)
+    folder = root / "results" / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(lines).to_csv(folder / readme.TABLE, index=False)
+
+
 def test_the_answer_is_computed_from_the_tables(tmp_path):
     assert readme.front_block(tmp_path) == readme.front_table(tmp_path) == readme.NOTHING
     assert exceeds(readme.committed_rows(tmp_path), {"single": "one reward"}) == ""
-    for profile, dataset, gap in (("bundled", "made", 0.05), ("open", "people", -0.04)):
-        folder = tmp_path / "results" / profile
-        folder.mkdir(parents=True)
-        base = {"dataset": dataset, "supervision": "s", "low": 0.6, "high": 0.8, "minus_low": gap, "minus_high": gap}
-        lines = [base | {"method": "micro", "ours": 0.7}]
-        for method in readme.FRONT:
-            if method != "micro":
-                said = {"micro_minus_row": gap, "verdict": "holds" if gap > 0 else "does not"}
-                lines.append(base | {"method": method, "ours": 0.7 - gap} | said)
-        pd.DataFrame(lines).to_csv(folder / readme.TABLE, index=False)
+    assert readme.deciding_rows(tmp_path).empty
+    publish_beside(tmp_path, "bundled", {"bundled-rpr": 0.05})
+    publish_beside(tmp_path, "open", {"summeval": -0.04})
     block = readme.front_block(tmp_path)
-    assert "| made (constructed) | people (people) |" in block
+    assert "| bundled-rpr (constructed) | summeval (people) |" in block
     assert "| one Bradley-Terry reward | 0.650 [0.600, 0.800] | 0.740 [0.600, 0.800] |" in block
-    assert "exceeds one Bradley-Terry reward on 1 of 2 data sets (made +0.050)." in block
-    assert "classifier of the criterion exceeds it on 1 of 2 data sets (people +0.040)." in block
-    assert "claims" not in block  # none are judged here
+    told = "one Bradley-Terry reward of as many steps on 1 of 2 data sets (bundled-rpr +0.050), and falls below it"
+    assert f"exceeds {told} on 1 of 2 data sets (summeval +0.040)." in block
+    assert "of the criterion exceeds it on 1 of 2 data sets (summeval +0.040), and falls below it on 1 of 2" in block
+    assert block.count("\n- ") == len(readme.EXCEEDED) + 1 + len(readme.REFERENCES)
+    assert "claims" not in block and "Not counted" not in block
     assert block.startswith(readme.front_table(tmp_path) + "\n\n- ")
     assert set(readme.committed_rows(tmp_path).profile) == {"bundled", "open"}
+
+
+def test_what_decides_nothing_is_shown_and_not_counted(tmp_path):
+    publish_beside(tmp_path, "open", {"summeval": 0.02, "summeval-reversals": 0.03, "ukp-criteria": -0.01})
+    block = readme.front_block(tmp_path)
+    assert "| summeval (people) | summeval-reversals (people, control) | ukp-criteria (people, companion) |" in block
+    lines = [line for line in block.splitlines() if line.startswith("- ")]
+    *counted, control, companion = lines
+    assert all("of 1 data sets" in line and "reversals" not in line and "ukp" not in line for line in counted)
+    assert control.startswith("- Not counted: summeval-reversals (control): both labels of every pair")
+    assert companion.startswith("- Not counted: ukp-criteria (companion): given the justification")
+    assert set(readme.deciding_rows(tmp_path).dataset) == {"summeval"}
+    assert set(readme.committed_rows(tmp_path).dataset) > {"summeval"}
+    publish_beside(tmp_path, "bundled", {"unheard-of": 0.02})
+    assert "| unheard-of (constructed, not counted) |" in readme.front_table(tmp_path)
+
+
+def test_both_single_rewards_must_be_exceeded(tmp_path):
+    publish_beside(tmp_path, "bundled", {"bundled-helpsteer": 0.05, "bundled-rpr": {"single_exact": 0.0, "": 0.01}})
+    publish_beside(tmp_path, "open", {"summeval": {"single": 0.0, "": 0.02}})
+    block = readme.front_block(tmp_path)
+    assert "exceeds one that has converged on 2 of 3 data sets (bundled-helpsteer +0.050; summeval +0.020)." in block
+    assert "exceeds both on 1 of 3 data sets (bundled-helpsteer);" in block
+    publish_beside(tmp_path, "bundled", {"bundled-helpsteer": -0.05, "bundled-rpr": 0.0})
+    assert "exceeds both on 0 of 3 data sets;" in readme.front_block(tmp_path)
+
+
+def test_a_row_that_a_table_lacks_leaves_its_place_empty(tmp_path):
+    publish_beside(tmp_path, "bundled", {"bundled-rpr": 0.05}, without=("single_exact", "length"))
+    publish_beside(tmp_path, "open", {"summeval": 0.02}, without=("single_exact",))
+    block = readme.front_block(tmp_path)
+    assert "| the length of a response |  | 0.680 [0.600, 0.800] |" in block
+    assert "one Bradley-Terry reward, converged" not in block
+    assert "one that has converged" not in block and "exceeds both" not in block
+
+
+def publish_attribution(root, values, probes, dataset="bundled-rpr"):
+    """Write the tables of attribution: (heads, reading) -> accuracy, and reading -> share that a probe tells."""
+    folder = root / "results" / readme.DIAGNOSED
+    folder.mkdir(parents=True, exist_ok=True)
+    ends = {"low": 0.5, "high": 0.9, "dataset": dataset}
+    cells = [ends | {"heads": h, "reading": r, "attribute": "average", "value": v} for (h, r), v in values.items()]
+    cells += [cell | {"attribute": "humor", "value": 0.999} for cell in cells]
+    pd.DataFrame(cells).to_csv(folder / readme.ATTRIBUTION, index=False)
+    lines = [ends | {"reading": read, "value": value, "chance": 0.125} for read, value in probes.items()]
+    pd.DataFrame(lines).to_csv(folder / readme.READABILITY, index=False)
+
+
+CELLS = {("learned", LAST): 0.578, ("learned", MEAN): 0.582, ("learned", ONE_HOT): 0.589}
+CELLS |= {(TRUE, LAST): 0.592, (TRUE, MEAN): 0.613, (TRUE, ONE_HOT): 0.681}
+PROBES = {LAST: 0.324, MEAN: 0.671, ONE_HOT: 1.0}
+
+
+def test_where_accuracy_is_lost_is_computed_from_the_tables(tmp_path):
+    assert readme.diagnosis_block(tmp_path) == ""
+    publish_attribution(tmp_path, CELLS, PROBES)
+    assert readme.diagnosis_block(tmp_path) == ""  # the oracle is not published
+    publish_beside(tmp_path, "bundled", {"bundled-rpr": {"oracle_attribute_exact": -0.123, "": 0.0}})
+    block = readme.diagnosis_block(tmp_path)
+    assert {"learned", TRUE} <= set(HEADS)
+    assert "on bundled-rpr" in block and "oracle" in block and ": 0.823 [0.600, 0.800]" in block
+    assert "0.578 [0.500, 0.900]; 0.582 [0.500, 0.900]; 0.589 [0.500, 0.900] over the learned heads" in block
+    assert "0.592 [0.500, 0.900]; 0.613 [0.500, 0.900]; 0.681 [0.500, 0.900] over the true levels" in block
+    assert "0.324 from the last token" in block and "0.671 from the mean" in block and "(chance 0.125)" in block
+    assert "the heads lose 0.014 at the paper's reading and 0.092 where the criterion is known" in block
+    assert "the reading loses 0.011 with the learned heads and 0.089 with the true levels" in block
+    assert "together they lose 0.103 (" in block
+    without = {cell: value for cell, value in CELLS.items() if MEAN not in cell}
+    publish_attribution(tmp_path, without, PROBES)
+    assert "0.613" not in readme.diagnosis_block(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["cell", "probe", "dataset", "column", "text"])
+def test_damaged_tables_of_attribution_are_named(tmp_path, fault):
+    publish_beside(tmp_path, "bundled", {"bundled-rpr": 0.0})
+    cells = {k: v for k, v in CELLS.items() if fault != "cell" or k != (TRUE, ONE_HOT)}
+    probes = {k: v for k, v in PROBES.items() if fault != "probe" or k != LAST}
+    publish_attribution(tmp_path, cells, probes, "another" if fault == "dataset" else "bundled-rpr")
+    table = tmp_path / "results" / "bundled" / readme.ATTRIBUTION
+    if fault == "column":
+        pd.read_csv(table).drop(columns="value").to_csv(table, index=False)
+    if fault == "text":
+        table.write_text("")
+    with pytest.raises(InputError, match="table_00_attribution.csv.*publish profile bundled again"):
+        readme.diagnosis_block(tmp_path)
 
 
 def test_the_block_holds_the_numbers_of_the_table(tmp_path):

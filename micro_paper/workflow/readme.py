@@ -9,9 +9,11 @@ import pandas as pd
 
 from micro_paper.claims import protocol
 from micro_paper.claims.judge import VERDICTS
-from micro_paper.digits import interval
+from micro_paper.digits import interval, shown
 from micro_paper.errors import InputError
+from micro_paper.experiments.attribution import LAST, ONE_HOT, READINGS, TRUE
 from micro_paper.files import write_atomic
+from micro_paper.metrics import MACRO
 from micro_paper.paper import values as paper_values
 from micro_paper.paths import project_root
 from micro_paper.report.rows import codes, glossary, sees
@@ -19,6 +21,8 @@ from micro_paper.report.sentences import counted
 from micro_paper.workflow import claims_files, ledger
 
 TABLE = "table_02c_beside_paper.csv"
+ATTRIBUTION, READABILITY = "table_00_attribution.csv", "table_00_readability.csv"
+DIAGNOSED = "bundled"  # the profile whose responses have known levels
 NOTHING = "No profile is published yet: `make reproduce PROFILE=open` makes one."
 TEXTS = ("dataset", "method", "supervision", "verdict")
 NUMBERS = ("ours", "low", "high", "micro_minus_row", "minus_low", "minus_high")
@@ -33,7 +37,9 @@ FIRST = (
     "static_uniform",
     "static_learned",
     "shared_base",
+    "shared_base_best",
     "armo",
+    "random_heads",
     "pca_heads",
     "criterion_fewshot",
     "criterion_fewshot_exact",
@@ -44,6 +50,7 @@ FIRST = (
 # Rows of the README's table.
 FRONT = (
     "length",
+    "surface_counts",
     "single",
     "single_exact",
     "static_learned",
@@ -56,6 +63,27 @@ FRONT = (
     "oracle_attribute_exact",
 )
 ORIGIN = {"bundled": "constructed", "open": "people"}  # who judged
+COMPARED = (
+    "C19",
+    "C21",
+)  # the claims on average accuracy in tables 2 and 3; what decides neither is shown, not counted
+STANDING = {protocol.CONTROLS: "control", protocol.COMPANION: "companion", protocol.CANNOT: "not counted"}
+# What micro is claimed to exceed, and what is a reference for it, in the words of the README.
+EXCEEDED = {
+    "single": "one Bradley-Terry reward of as many steps",
+    "single_exact": "one that has converged",
+    "static_learned": "a mixture with fixed weights",
+    "random_heads": "itself with random heads",
+    "pca_heads": "itself with principal directions as heads",
+}
+REFERENCES = {
+    "micro_plus": "MiCRo+, every open choice made within the same labels,",
+    "micro_plus_full": "MiCRo+ with the contexts of all training pairs",
+    "criterion_fewshot_exact": "A converged few-shot classifier of the criterion",
+    "oracle_attribute_exact": "The oracle, a converged head an attribute,",
+    "surface_counts": "A head an attribute on surface counts alone",
+    "length": "The length of a response",
+}
 
 
 def committed_rows(root: Path | None = None) -> pd.DataFrame:
@@ -65,38 +93,54 @@ def committed_rows(root: Path | None = None) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["profile", *TEXTS, *NUMBERS])
 
 
+def standing(dataset: str) -> protocol.Standing:
+    """Return what a data set may say where average accuracies are compared: the most that worlds.csv lets it decide."""
+    plan = protocol.read()
+    return min((plan.standing(claim, dataset) for claim in COMPARED), key=lambda found: protocol.MAY.index(found.may))
+
+
+def deciding_rows(root: Path | None = None) -> pd.DataFrame:
+    """Return `committed_rows` of the data sets that may decide how average accuracies compare; others are controls."""
+    rows = committed_rows(root)
+    return rows[rows.dataset.map(lambda name: standing(name).may == protocol.DECIDES).astype(bool)]
+
+
 def front_table(root: Path | None = None) -> str:
     """Return accuracies as one Markdown table, a row a method of FRONT and a column a data set of every profile."""
     rows = committed_rows(root)
     if rows.empty:
         return NOTHING
-    heads = [f"{d} ({ORIGIN.get(p, p)})" for p, d in rows[["profile", "dataset"]].drop_duplicates().to_numpy()]
+    columns = list(rows[["profile", "dataset"]].drop_duplicates().itertuples(index=False, name=None))
+    heads = [_head(profile, dataset) for profile, dataset in columns]
     parts = [f"| accuracy on unseen prompts | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for method in FRONT:
-        part = rows[rows.method == method]
-        if len(part) == len(heads):
+        part = rows[rows.method == method].set_index(["profile", "dataset"])[["ours", "low", "high"]]
+        if len(part):
             words = glossary()[method].words
             name = f"**{words}**" if method == "micro" else words
-            parts.append(f"| {name} | {' | '.join(interval(r.ours, r.low, r.high) for r in part.itertuples())} |")
+            cells = [interval(*part.loc[column]) if column in part.index else "" for column in columns]
+            parts.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(parts)
 
 
+def _head(profile: str, dataset: str) -> str:
+    may = standing(dataset).may
+    words = [ORIGIN.get(profile, profile)] + ([STANDING[may]] if may != protocol.DECIDES else [])
+    return f"{dataset} ({', '.join(words)})"
+
+
 def front_block(root: Path | None = None) -> str:
-    """Return the README's answer as Markdown: one table over the data sets of every profile, and what it says."""
+    """Return the README's answer as Markdown: one table over the data sets of every profile, and what it says.
+
+    Data sets are counted where they may decide; the others stand in the table and are named with the reason.
+    """
     root = root or project_root()
     rows = committed_rows(root)
     if rows.empty:
         return NOTHING
-    said = [
-        ("MiCRo exceeds one Bradley-Terry reward", "single", "holds"),
-        ("It exceeds one that has converged", "single_exact", "holds"),
-        ("It exceeds itself with random heads", "random_heads", "holds"),
-        ("It exceeds itself with principal directions as heads", "pca_heads", "holds"),
-        ("It exceeds a mixture with fixed weights", "static_learned", "holds"),
-        ("A converged few-shot classifier of the criterion exceeds it", "criterion_fewshot_exact", "does not"),
-        ("With every open choice made within the same labels, MiCRo+ exceeds it", "micro_plus", "does not"),
-    ]  # fmt: skip
-    lines = [f"- {text} {counted(rows[rows.method == method], verdict)}." for text, method, verdict in said]
+    lines = _comparisons(deciding_rows(root))
+    beside = {name: standing(name) for name in rows.dataset.unique() if standing(name).may != protocol.DECIDES}
+    lines += [f"- Not counted: {name} ({STANDING[found.may]}): {found.reason}." for name, found in beside.items()]
     claims = [
         f"{(table := claims_files.read_committed(profile, root))['verdict'].eq('holds').sum()} hold and "
         f"{table['verdict'].eq('does not').sum()} do not in `{profile}`"
@@ -108,6 +152,82 @@ def front_block(root: Path | None = None) -> str:
             f"- Of the paper's {len(paper_values.claims())} claims {', '.join(claims)}; the rest cannot be told."
         )
     return "\n".join([front_table(root), "", *lines])
+
+
+def _comparisons(rows: pd.DataFrame) -> list[str]:
+    """Return on how many data sets micro exceeds rows and rows exceed micro, a line of Markdown a row that is there."""
+    of = {method: part for method, part in rows.groupby("method", sort=False)}
+    lines = [
+        f"- MiCRo exceeds {text} {_counted(of[method], 'holds', 'does not')}."
+        for method, text in EXCEEDED.items()
+        if method in of
+    ]
+    if {"single", "single_exact"} <= set(of):
+        above = [set(of[method].dataset[of[method].verdict == "holds"]) for method in ("single", "single_exact")]
+        both = [name for name in of["single"].dataset if name in above[0] & above[1]]
+        named = f" ({'; '.join(both)})" if both else ""
+        said = f"on {len(both)} of {len(of['single'])} data sets{named}"
+        lines.insert(2, f"- MiCRo exceeds both {said}; the first alone may be a matter of optimisation.")
+    lines += [
+        f"- {text} exceeds it {_counted(of[method], 'does not', 'holds')}."
+        for method, text in REFERENCES.items()
+        if method in of
+    ]
+    return lines
+
+
+def _counted(rows: pd.DataFrame, first: str, second: str) -> str:
+    """Return where the first verdict stands, and the second where there is any."""
+    rest = f", and falls below it {counted(rows, second)}" if (rows.verdict == second).any() else ""
+    return counted(rows, first) + rest
+
+
+def diagnosis_block(root: Path | None = None) -> str:
+    """Return how much accuracy the heads lose and how much the reading of the context, as a paragraph of Markdown.
+
+    It is written from the published tables of `experiments.attribution` and the oracle of TABLE; "" where the profile
+    DIAGNOSED has not published them.
+
+    Raises:
+        InputError: a table lacks a column or a cell that is told.
+    """
+    folder = (root or project_root()) / "results" / DIAGNOSED
+    paths = [folder / name for name in (ATTRIBUTION, READABILITY, TABLE)]
+    if not all(path.is_file() for path in paths):
+        return ""
+    beside = _beside(paths[2])
+    try:
+        return _diagnosis(pd.read_csv(paths[0]), pd.read_csv(paths[1]), beside)
+    except (OSError, ValueError, LookupError, AttributeError) as error:
+        raise InputError(
+            f"{folder}: {ATTRIBUTION}, {READABILITY} and {TABLE} do not tell heads and readings of one data set "
+            f"({error}); publish profile {DIAGNOSED} again"
+        ) from None
+
+
+def _diagnosis(table: pd.DataFrame, probes: pd.DataFrame, beside: pd.DataFrame) -> str:
+    average = table[table.attribute == MACRO]
+    dataset = average.dataset.iloc[0]
+    cells = average.set_index(["heads", "reading"])[["value", "low", "high"]]
+    value, probe = cells["value"], probes[probes.dataset == dataset].set_index("reading")
+    oracle = (
+        beside[beside.dataset == dataset].set_index("method").loc["oracle_attribute_exact", ["ours", "low", "high"]]
+    )
+    there = [read for read in READINGS if ("learned", read) in cells.index]
+    of = {kind: "; ".join(interval(*cells.loc[kind, read]) for read in there) for kind in ("learned", TRUE)}
+    told = ", ".join(f"{shown(probe.value[read])} from {READINGS[read]}" for read in there if read != ONE_HOT)
+    heads = [value[TRUE, read] - value["learned", read] for read in (LAST, ONE_HOT)]
+    reading = [value[kind, ONE_HOT] - value[kind, LAST] for kind in ("learned", TRUE)]
+    both = value[TRUE, ONE_HOT] - value["learned", LAST]
+    return (
+        f"**Where accuracy is lost** on {dataset}, all else as in the paper's settings. A router that reads "
+        f"{'; '.join(READINGS[read] for read in there)} reaches, in this order, {of['learned']} over the learned heads "
+        f"and {of[TRUE]} over the true levels of the responses as heads; {glossary()['oracle_attribute_exact'].words}: "
+        f"{interval(*oracle)}. A linear probe tells the criterion of unseen pairs in a share of {told} "
+        f"(chance {shown(probe.chance.iloc[0])}). So the heads lose {shown(heads[0])} at the paper's reading and "
+        f"{shown(heads[1])} where the criterion is known; the reading loses {shown(reading[0])} with the learned heads "
+        f"and {shown(reading[1])} with the true levels; together they lose {shown(both)} (differences of means)."
+    )
 
 
 def results_block(root: Path | None = None) -> str:
@@ -239,6 +359,7 @@ def _names(rows: tuple[str, ...]) -> str:
 
 BLOCKS: dict[str, Callable[[Path | None], str]] = {
     "front": front_block,
+    "diagnosis": diagnosis_block,
     "results": results_block,
     "claims": claims_block,
     "ledger": ledger.block,
@@ -248,7 +369,7 @@ BLOCKS: dict[str, Callable[[Path | None], str]] = {
     "worlds": worlds_block,
 }
 PAGES = {
-    "README.md": ("front",),
+    "README.md": ("front", "diagnosis"),
     "docs/RESULTS.md": ("results", "claims"),
     "docs/DEPARTURES.md": ("ledger",),
     "docs/METHODS.md": ("rows",),
