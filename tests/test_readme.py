@@ -75,10 +75,11 @@ def test_the_answer_is_computed_from_the_tables(tmp_path):
     block = readme.front_block(tmp_path)
     assert "| bundled-rpr (constructed) | summeval (people) |" in block
     assert "| one Bradley-Terry reward | 0.650 [0.600, 0.800] | 0.740 [0.600, 0.800] |" in block
-    told = "one Bradley-Terry reward of as many steps on 1 of 2 data sets (bundled-rpr +0.050), and falls below it"
-    assert f"exceeds {told} on 1 of 2 data sets (summeval +0.040)." in block
-    assert "of the criterion exceeds it on 1 of 2 data sets (summeval +0.040), and falls below it on 1 of 2" in block
-    assert block.count("\n- ") == len(readme.EXCEEDED) + 1 + len(readme.REFERENCES)
+    assert (
+        "one Bradley-Terry reward of as many steps on 1 of 2 data sets (bundled-rpr +0.050); it is below on 1." in block
+    )
+    assert "Above MiCRo: MiCRo+ with the same labels on 1 (below on 1)," in block
+    assert block.count("\n- ") == len(readme.EXCEEDED) + 2
     assert "claims" not in block and "Not counted" not in block
     assert block.startswith(readme.front_table(tmp_path) + "\n\n- ")
     assert set(readme.committed_rows(tmp_path).profile) == {"bundled", "open"}
@@ -90,7 +91,9 @@ def test_what_decides_nothing_is_shown_and_not_counted(tmp_path):
     assert "| summeval (people) | summeval-reversals (people, control) | ukp-criteria (people, companion) |" in block
     lines = [line for line in block.splitlines() if line.startswith("- ")]
     *counted, control, companion = lines
-    assert all("of 1 data sets" in line and "reversals" not in line and "ukp" not in line for line in counted)
+    assert all("reversals" not in line and "ukp" not in line for line in counted)
+    assert sum("on 1 of 1 data sets (summeval +0.020)." in x for x in counted) == len(readme.EXCEEDED)
+    assert "MiCRo+ with the same labels on 0 (below on 1)" in counted[-1]
     assert control.startswith("- Not counted: summeval-reversals (control): both labels of every pair")
     assert companion.startswith("- Not counted: ukp-criteria (companion): given the justification")
     assert set(readme.deciding_rows(tmp_path).dataset) == {"summeval"}
@@ -104,9 +107,9 @@ def test_both_single_rewards_must_be_exceeded(tmp_path):
     publish_beside(tmp_path, "open", {"summeval": {"single": 0.0, "": 0.02}})
     block = readme.front_block(tmp_path)
     assert "exceeds one that has converged on 2 of 3 data sets (bundled-helpsteer +0.050; summeval +0.020)." in block
-    assert "exceeds both on 1 of 3 data sets (bundled-helpsteer);" in block
+    assert "exceeds both on 1; above the first alone" in block
     publish_beside(tmp_path, "bundled", {"bundled-helpsteer": -0.05, "bundled-rpr": 0.0})
-    assert "exceeds both on 0 of 3 data sets;" in readme.front_block(tmp_path)
+    assert "exceeds both on 0; above the first alone" in readme.front_block(tmp_path)
 
 
 def test_a_row_that_a_table_lacks_leaves_its_place_empty(tmp_path):
@@ -142,13 +145,13 @@ def test_where_accuracy_is_lost_is_computed_from_the_tables(tmp_path):
     publish_beside(tmp_path, "bundled", {"bundled-rpr": {"oracle_attribute_exact": -0.123, "": 0.0}})
     block = readme.diagnosis_block(tmp_path)
     assert {"learned", TRUE} <= set(HEADS)
-    assert "on bundled-rpr" in block and "oracle" in block and ": 0.823 [0.600, 0.800]" in block
-    assert "0.578 [0.500, 0.900]; 0.582 [0.500, 0.900]; 0.589 [0.500, 0.900] over the learned heads" in block
-    assert "0.592 [0.500, 0.900]; 0.613 [0.500, 0.900]; 0.681 [0.500, 0.900] over the true levels" in block
-    assert "0.324 from the last token" in block and "0.671 from the mean" in block and "(chance 0.125)" in block
+    assert "on bundled-rpr" in block and "the oracle 0.823." in block
+    assert "the learned heads reach 0.578, 0.582, 0.589, and the true levels" in block
+    assert "as heads 0.592, 0.613, 0.681;" in block
+    assert "in 0.324, 0.671 of them (chance 0.125)" in block
     assert "the heads lose 0.014 at the paper's reading and 0.092 where the criterion is known" in block
     assert "the reading loses 0.011 with the learned heads and 0.089 with the true levels" in block
-    assert "together they lose 0.103 (" in block
+    assert "together they lose 0.103." in block
     without = {cell: value for cell, value in CELLS.items() if MEAN not in cell}
     publish_attribution(tmp_path, without, PROBES)
     assert "0.613" not in readme.diagnosis_block(tmp_path)

@@ -77,12 +77,12 @@ EXCEEDED = {
     "pca_heads": "itself with principal directions as heads",
 }
 REFERENCES = {
-    "micro_plus": "MiCRo+, every open choice made within the same labels,",
-    "micro_plus_full": "MiCRo+ with the contexts of all training pairs",
-    "criterion_fewshot_exact": "A converged few-shot classifier of the criterion",
-    "oracle_attribute_exact": "The oracle, a converged head an attribute,",
-    "surface_counts": "A head an attribute on surface counts alone",
-    "length": "The length of a response",
+    "micro_plus": "MiCRo+ with the same labels",
+    "micro_plus_full": "MiCRo+ with all contexts of training",
+    "criterion_fewshot_exact": "the few-shot classifier",
+    "oracle_attribute_exact": "the oracle on features",
+    "surface_counts": "that on surface counts",
+    "length": "length",
 }
 
 
@@ -140,7 +140,9 @@ def front_block(root: Path | None = None) -> str:
         return NOTHING
     lines = _comparisons(deciding_rows(root))
     beside = {name: standing(name) for name in rows.dataset.unique() if standing(name).may != protocol.DECIDES}
-    lines += [f"- Not counted: {name} ({STANDING[found.may]}): {found.reason}." for name, found in beside.items()]
+    lines += [
+        f"- Not counted: {name} ({STANDING[found.may]}): {_brief(found.reason)}." for name, found in beside.items()
+    ]
     claims = [
         f"{(table := claims_files.read_committed(profile, root))['verdict'].eq('holds').sum()} hold and "
         f"{table['verdict'].eq('does not').sum()} do not in `{profile}`"
@@ -154,32 +156,30 @@ def front_block(root: Path | None = None) -> str:
     return "\n".join([front_table(root), "", *lines])
 
 
+def _brief(reason: str) -> str:
+    """Return what a reason begins with; all of it stands in docs/CLAIMS.md."""
+    return reason.replace(";", ":").partition(":")[0]
+
+
 def _comparisons(rows: pd.DataFrame) -> list[str]:
-    """Return on how many data sets micro exceeds rows and rows exceed micro, a line of Markdown a row that is there."""
+    """Return on how many data sets micro exceeds rows and rows exceed micro, as lines of Markdown; rows may lack."""
     of = {method: part for method, part in rows.groupby("method", sort=False)}
-    lines = [
-        f"- MiCRo exceeds {text} {_counted(of[method], 'holds', 'does not')}."
-        for method, text in EXCEEDED.items()
-        if method in of
-    ]
+    lines = []
+    for method, text in EXCEEDED.items():
+        if method in of:
+            below = (of[method].verdict == "does not").sum()
+            rest = f"; it is below on {below}" if below else ""
+            lines.append(f"- MiCRo exceeds {text} {counted(of[method], 'holds')}{rest}.")
     if {"single", "single_exact"} <= set(of):
         above = [set(of[method].dataset[of[method].verdict == "holds"]) for method in ("single", "single_exact")]
-        both = [name for name in of["single"].dataset if name in above[0] & above[1]]
-        named = f" ({'; '.join(both)})" if both else ""
-        said = f"on {len(both)} of {len(of['single'])} data sets{named}"
-        lines.insert(2, f"- MiCRo exceeds both {said}; the first alone may be a matter of optimisation.")
-    lines += [
-        f"- {text} exceeds it {_counted(of[method], 'does not', 'holds')}."
-        for method, text in REFERENCES.items()
-        if method in of
-    ]
-    return lines
-
-
-def _counted(rows: pd.DataFrame, first: str, second: str) -> str:
-    """Return where the first verdict stands, and the second where there is any."""
-    rest = f", and falls below it {counted(rows, second)}" if (rows.verdict == second).any() else ""
-    return counted(rows, first) + rest
+        both = len(above[0] & above[1])
+        lines.insert(2, f"- It exceeds both on {both}; above the first alone may be a matter of optimisation.")
+    beside = []
+    for method, text in REFERENCES.items():
+        if method in of:
+            above, below = ((of[method].verdict == verdict).sum() for verdict in ("does not", "holds"))
+            beside.append(f"{text} on {above}" + (f" (below on {below})" if below else ""))
+    return lines + ([f"- Above MiCRo: {', '.join(beside)}."] if beside else [])
 
 
 def diagnosis_block(root: Path | None = None) -> str:
@@ -208,25 +208,24 @@ def diagnosis_block(root: Path | None = None) -> str:
 def _diagnosis(table: pd.DataFrame, probes: pd.DataFrame, beside: pd.DataFrame) -> str:
     average = table[table.attribute == MACRO]
     dataset = average.dataset.iloc[0]
-    cells = average.set_index(["heads", "reading"])[["value", "low", "high"]]
-    value, probe = cells["value"], probes[probes.dataset == dataset].set_index("reading")
-    oracle = (
-        beside[beside.dataset == dataset].set_index("method").loc["oracle_attribute_exact", ["ours", "low", "high"]]
-    )
-    there = [read for read in READINGS if ("learned", read) in cells.index]
-    of = {kind: "; ".join(interval(*cells.loc[kind, read]) for read in there) for kind in ("learned", TRUE)}
-    told = ", ".join(f"{shown(probe.value[read])} from {READINGS[read]}" for read in there if read != ONE_HOT)
+    value = average.set_index(["heads", "reading"])["value"]
+    probe = probes[probes.dataset == dataset].set_index("reading")
+    oracle = beside[beside.dataset == dataset].set_index("method").loc["oracle_attribute_exact", "ours"]
+    there = [read for read in READINGS if ("learned", read) in value.index]
+    of = {kind: ", ".join(shown(value[kind, read]) for read in there) for kind in ("learned", TRUE)}
+    told = ", ".join(shown(probe.value[read]) for read in there if read != ONE_HOT)
     heads = [value[TRUE, read] - value["learned", read] for read in (LAST, ONE_HOT)]
     reading = [value[kind, ONE_HOT] - value[kind, LAST] for kind in ("learned", TRUE)]
     both = value[TRUE, ONE_HOT] - value["learned", LAST]
+    link = f"results/{DIAGNOSED}/{ATTRIBUTION.replace('.csv', '.md')}"
     return (
-        f"**Where accuracy is lost** on {dataset}, all else as in the paper's settings. A router that reads "
-        f"{'; '.join(READINGS[read] for read in there)} reaches, in this order, {of['learned']} over the learned heads "
-        f"and {of[TRUE]} over the true levels of the responses as heads; {glossary()['oracle_attribute_exact'].words}: "
-        f"{interval(*oracle)}. A linear probe tells the criterion of unseen pairs in a share of {told} "
-        f"(chance {shown(probe.chance.iloc[0])}). So the heads lose {shown(heads[0])} at the paper's reading and "
-        f"{shown(heads[1])} where the criterion is known; the reading loses {shown(reading[0])} with the learned heads "
-        f"and {shown(reading[1])} with the true levels; together they lose {shown(both)} (differences of means)."
+        f"**Where accuracy is lost** on {dataset}, all else as in the paper ([intervals]({link})). If a router reads "
+        f"{'; '.join(READINGS[read] for read in there)}, the learned heads reach {of['learned']}, and the true levels "
+        f"of the responses as heads {of[TRUE]}; the oracle {shown(oracle)}. A linear probe tells the criterion of "
+        f"unseen pairs from the readings before the last in {told} of them (chance {shown(probe.chance.iloc[0])}). "
+        f"So the heads lose {shown(heads[0])} at the paper's reading and {shown(heads[1])} where the criterion is known; "
+        f"the reading loses {shown(reading[0])} with the learned heads and {shown(reading[1])} with the true levels; "
+        f"together they lose {shown(both)}."
     )
 
 
