@@ -149,7 +149,7 @@ def test_where_accuracy_is_lost_is_computed_from_the_tables(tmp_path):
     assert "the learned heads reach 0.578, 0.582, 0.589, and the true levels" in block
     assert "as heads 0.592, 0.613, 0.681;" in block
     assert "in 0.324, 0.671 of them (chance 0.125)" in block
-    assert "the heads lose 0.014 at the paper's reading and 0.092 where the criterion is known" in block
+    assert "the heads lose 0.014 at the paper's reading and 0.092 with the criterion known" in block
     assert "the reading loses 0.011 with the learned heads and 0.089 with the true levels" in block
     assert "together they lose 0.103." in block
     without = {cell: value for cell, value in CELLS.items() if MEAN not in cell}

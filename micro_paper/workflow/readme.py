@@ -223,7 +223,7 @@ def _diagnosis(table: pd.DataFrame, probes: pd.DataFrame, beside: pd.DataFrame) 
         f"{'; '.join(READINGS[read] for read in there)}, the learned heads reach {of['learned']}, and the true levels "
         f"of the responses as heads {of[TRUE]}; the oracle {shown(oracle)}. A linear probe tells the criterion of "
         f"unseen pairs from the readings before the last in {told} of them (chance {shown(probe.chance.iloc[0])}). "
-        f"So the heads lose {shown(heads[0])} at the paper's reading and {shown(heads[1])} where the criterion is known; "
+        f"So the heads lose {shown(heads[0])} at the paper's reading and {shown(heads[1])} with the criterion known; "
         f"the reading loses {shown(reading[0])} with the learned heads and {shown(reading[1])} with the true levels; "
         f"together they lose {shown(both)}."
     )
