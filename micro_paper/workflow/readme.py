@@ -198,7 +198,7 @@ def diagnosis_block(root: Path | None = None) -> str:
     beside = _beside(paths[2])
     try:
         return _diagnosis(pd.read_csv(paths[0]), pd.read_csv(paths[1]), beside)
-    except (OSError, ValueError, LookupError, AttributeError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise InputError(
             f"{folder}: {ATTRIBUTION}, {READABILITY} and {TABLE} do not tell heads and readings of one data set "
             f"({error}); publish profile {DIAGNOSED} again"
@@ -206,10 +206,10 @@ def diagnosis_block(root: Path | None = None) -> str:
 
 
 def _diagnosis(table: pd.DataFrame, probes: pd.DataFrame, beside: pd.DataFrame) -> str:
-    average = table[table.attribute == MACRO]
-    dataset = average.dataset.iloc[0]
+    average = table[table["attribute"] == MACRO]
+    dataset = average["dataset"].iloc[0]
     value = average.set_index(["heads", "reading"])["value"]
-    probe = probes[probes.dataset == dataset].set_index("reading")
+    probe = probes[probes["dataset"] == dataset].set_index("reading")[["value", "chance"]]
     oracle = beside[beside.dataset == dataset].set_index("method").loc["oracle_attribute_exact", "ours"]
     there = [read for read in READINGS if ("learned", read) in value.index]
     of = {kind: ", ".join(shown(value[kind, read]) for read in there) for kind in ("learned", TRUE)}
