@@ -140,3 +140,11 @@ def test_noise_for_labels_teaches_no_users(world):
     held_out = narrow.select(slice(0, 100))
     model = Vpl(QUICK | {"epochs": 3, "early_stopping": False}, 0).fit(narrow, held_out)
     assert min(model.history.train) > np.log(2) - 0.03
+
+
+def test_a_user_never_seen_has_the_mean_coefficients_of_training(method, world):
+    few = world["test"].select(slice(12))
+    stranger = replace(few, attribute=np.full(len(few), "nobody"))
+    known = method.table[:-1].double().numpy()
+    assert np.ptp(known[:, 1:], axis=0).max() > 0
+    assert method.mixture_weights(stranger) == pytest.approx(np.tile(known.mean(axis=0), (len(few), 1)))

@@ -304,7 +304,19 @@ SOUND = {
     "features/store.py": "from micro_paper.data.corpus.text import known\ndef f(x, name):\n    return getattr(x, name)",
     "workflow/run.py": "from micro_paper import errors",
     "method_files.py": "from micro_paper.paths import absolute",
-} | {f"{name}.py": "" for name in ("bradley_terry", "metrics", "pairs", "convex", "intervals", "mixture", "training")}
+} | {
+    f"{name}.py": ""
+    for name in (
+        "bradley_terry",
+        "metrics",
+        "pairs",
+        "convex",
+        "intervals",
+        "mixture",
+        "noisy_bradley_terry",
+        "training",
+    )
+}
 SOUND |= {f"{name}/__init__.py": "" for name in ("methods", "paper", "theory", "experiments", "claims", "report")}
 
 

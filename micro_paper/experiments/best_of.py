@@ -66,7 +66,7 @@ def candidates(pairs: Pairs) -> Candidates:
     if pairs.ratings is None:
         raise InputError("best-of needs rated responses, these pairs have none: use a rated data set such as summeval")
     if unrated := sorted(set(pairs.attribute) - set(pairs.rating_names)):
-        raise InputError(f"attribute {unrated[0]!r} is not rated; there are {', '.join(pairs.rating_names)}")
+        raise InputError(f"attribute {str(unrated[0])!r} is not rated; there are {', '.join(pairs.rating_names)}")
     chosen, rejected = pairs.chosen.cpu().numpy(), pairs.rejected.cpu().numpy()
     m = len(pairs.responses)
     group = connected_components(coo_array((np.ones(len(chosen)), (chosen, rejected)), shape=(m, m)))[1]

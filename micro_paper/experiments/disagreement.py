@@ -137,7 +137,11 @@ def from_frame(frame: pd.DataFrame, *, rated: bool = False) -> Judgements:
     preferred = (table["shown_first"] == "chosen").to_numpy() if shown else chosen < rejected
     first, second = np.where(preferred, chosen, rejected), np.where(preferred, rejected, chosen)
     low, high = np.minimum(first, second), np.maximum(first, second)
-    comparison = pd.MultiIndex.from_arrays([table["item_id"], low, high])
+    compared = [table["item_id"], low, high]
+    if "chosen_id" in table:  # two responses can be the same text: they are compared with a third each for itself
+        ids = np.sort(table[["chosen_id", "rejected_id"]].to_numpy(dtype=str), axis=1)
+        compared += [ids[:, 0], ids[:, 1]]
+    comparison = pd.MultiIndex.from_arrays(compared)
     words = {text: np.log1p(len(text.split())) for text in pd.concat([table["chosen"], table["rejected"]]).unique()}
     gap = (table["chosen"].map(words) - table["rejected"].map(words)).to_numpy() * np.where(preferred, 1.0, -1.0)
     person, names = pd.factorize(table["user_id"])
@@ -174,7 +178,7 @@ def simulated(
         skill, bias, taste: standard deviations over people of skill (about 1), bias and slope on length, in nats.
     """
     length = rng.normal(size=(topics, items))
-    score = 1.5 * rng.normal(size=(topics, items)) + 0.5 * length
+    score = rng.normal(size=(topics, items)) + length
     person = np.repeat(np.arange(people), labels)
     topic = rng.integers(topics, size=len(person))
     one = rng.integers(items, size=len(person))

@@ -92,12 +92,14 @@ class OffsetGain:
         direction: (n,) first less second.
         adapt: (n,) whether a judgement is in its person's half to adapt on; the other half tests.
         spread: of the slopes, in nats.
+        repeats: draws of the labels to adapt on, over which a person's gain is averaged.
     """
 
     margin: Floats
     direction: Floats
     adapt: np.ndarray
     spread: float = SPREAD
+    repeats: int = 5
 
     def __call__(self, judgements: Judgements, budget: int, rng: np.random.Generator) -> Interval:
         """Return the accuracy gained with `budget` labels a person, of the people who have so many, mean over people.
@@ -112,22 +114,25 @@ class OffsetGain:
         if budget < 1:
             raise InputError(f"budget must be >= 1 label a person, got {budget}")
         person, sign = judgements.person, judgements.sign
-        order = rng.permutation(np.flatnonzero(self.adapt))
-        place = pd.Series(person[order]).groupby(person[order]).cumcount().to_numpy()
-        enough = np.bincount(person[self.adapt], minlength=len(judgements.names)) >= budget
-        enough &= np.bincount(person[~self.adapt], minlength=len(judgements.names)) > 0
+        people = len(judgements.names)
+        enough = np.bincount(person[self.adapt], minlength=people) >= budget
+        enough &= np.bincount(person[~self.adapt], minlength=people) > 0
         if enough.sum() < 2:
             raise InputError(f"fewer than two people have {budget} labels to adapt on and others to test: use fewer")
         # what all want, from every label that may be learned from
         shared = np.stack([self.margin, self.direction], axis=1)
         pooled = shared @ fit_linear(shared[self.adapt] * sign[self.adapt, None])
-        own = order[(place < budget) & enough[person[order]]]
-        slope = own_slopes(pooled[own], self.direction[own], sign[own], person[own], len(judgements.names), self.spread)
         test = np.flatnonzero(~self.adapt & enough[person])
-        personal = pooled[test] + slope[person[test]] * self.direction[test]
-        gained = decided(sign[test] * personal) - decided(sign[test] * pooled[test])
-        count = np.bincount(person[test], minlength=len(enough))[enough]
-        return t_interval(np.bincount(person[test], gained, len(enough))[enough] / count)
+        told = np.flatnonzero(self.adapt & enough[person])
+        before, gained = decided(sign[test] * pooled[test]), np.zeros(len(test))
+        for _ in range(self.repeats):
+            order = rng.permutation(told)
+            own = order[pd.Series(person[order]).groupby(person[order]).cumcount().to_numpy() < budget]
+            slope = own_slopes(pooled[own], self.direction[own], sign[own], person[own], people, self.spread)
+            personal = pooled[test] + slope[person[test]] * self.direction[test]
+            gained += (decided(sign[test] * personal) - before) / self.repeats
+        count = np.bincount(person[test], minlength=people)[enough]
+        return t_interval(np.bincount(person[test], gained, people)[enough] / count)
 
     def select(self, rows: np.ndarray) -> OffsetGain:
         """Return the same for the judgements at `rows`."""

@@ -59,7 +59,8 @@ class Vpl(UserMethod):
 
     K heads are v_0 and L = K - 1 directions, so that VPL has as many linear rewards as the other methods; with K = 1
     it is the single reward. In training z is drawn from q(z | 16 other pairs of the same user). At test z is the mean
-    of q given the user's training pairs, after `adapt` given the user's pairs there; a user never seen has z = 0.
+    of q given the user's training pairs, after `adapt` given the user's pairs there; a user never seen has the mean z of
+    those of training.
     Departures: the reward is linear in phi (as all heads here) where the original has a network on [phi, z], and the
     encoder averages embedded differences where the original embeds [phi_w, phi_l] and attends over the set.
     """
@@ -72,8 +73,9 @@ class Vpl(UserMethod):
 
     def _trained_table(self) -> Tensor:
         pairs, user = self._train_set
-        # One set more than there are users: it is empty, which is what is known of a user never seen.
-        return self._coefficients(pairs.difference, user, len(self.names) + 1)
+        known = self._coefficients(pairs.difference, user, len(self.names))
+        # Not z = 0: a weak KL term lets the users' z lie far from their prior's mean.
+        return torch.cat([known, known.mean(dim=0, keepdim=True)])
 
     def _coefficients(self, difference: Tensor, user: Tensor, users: int) -> Tensor:
         with torch.no_grad():
