@@ -18,10 +18,10 @@ from micro_paper.data.named import WORLD_PARAMETERS
 
 # What must be there before a notebook runs, by its number; everything else is independent.
 FEATURES = "features"
-DEPENDS = {number: [FEATURES] for number in ("03", "04", "05", "06", "07", "08", "09", "12", "13")}
+DEPENDS = {number: [FEATURES] for number in ("03", "04", "05", "06", "07", "08", "09", "12", "13", "14")}
 EVIDENCE = ("01", "04", "05", "06", "07", "08", "09", "13")  # what notebook 11 judges
 # Started first: what the data are, in seconds, and the longest, so that no core waits for the last one.
-FIRST = ("02", "06", "05", "04", "07", "13", "09", "08")
+FIRST = ("02", "06", "05", "04", "07", "13", "14", "09", "08")
 EXTRACTED = FEATURE_PARAMETERS + DEEPER_PARAMETERS + WORLD_PARAMETERS + ("device",)
 
 ROOT = Path(workflow.basedir)

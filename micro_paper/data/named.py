@@ -20,6 +20,8 @@ WORLD_PARAMETERS = (
     "bench",
     "bench_train",
     "safety_world",
+    "people_world",
+    "best_of_world",
 )
 
 DATA_PARAMETERS = (*WORLD_PARAMETERS, "train_on", "rated")  # every parameter that may hold jsonl:PATH

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ WORLDS = {
     "synthetic-rated": RATED_ATTRIBUTES,
     "synthetic-criteria": CRITERIA_ATTRIBUTES,
     "synthetic-audience": AUDIENCE_ATTRIBUTES,
+    "synthetic-options": AUDIENCE_ATTRIBUTES,
 }
+OPTIONS = 16  # responses to a prompt of synthetic-options, where each is rated
 PROMPT_DIMENSION = 2 * len(CRITERIA_ATTRIBUTES)  # of every world, so that one can be trained on and another tested
 
 
@@ -176,20 +178,24 @@ def draw_world(
     """Return the splits of a synthetic world: train, validation and test samples of one population.
 
     Args:
-        name: "synthetic-rated" (5 attributes), "synthetic-criteria" (9) or "synthetic-audience" (4 subgroups).
+        name: "synthetic-rated" (5 attributes), "synthetic-criteria" (9), "synthetic-audience" (4 subgroups), or
+            "synthetic-options": the same subgroups, but an eighth of the prompts, with OPTIONS responses, whose rating
+            by a subgroup is their true reward (nats), and 40 pairs each.
         fold: seed of the draw; the population of a name is always the same.
-        train, validation, test: number of prompts, two pairs each; all drawn alike.
+        train, validation, test: number of prompts, else two pairs each; all drawn alike.
     """
     if name not in WORLDS:
         raise InputError(f"unknown synthetic world {name!r}.{suggest(name, WORLDS)}")
     people = population(WORLDS[name], prompt_dimension=PROMPT_DIMENSION, seed=len(WORLDS[name]))
     sizes = {"train": train, "validation": validation, "test": test}
-    return {
-        split: sample(
-            people,
-            size,
-            seed=1000 * fold + i,
-            prefix=f"{name}-{fold}-{split}-",
-        )
-        for i, (split, size) in enumerate(sizes.items())
-    }
+    found = {}
+    for i, (split, size) in enumerate(sizes.items()):
+        draw = {"seed": 1000 * fold + i, "prefix": f"{name}-{fold}-{split}-"}
+        if name == "synthetic-options":
+            drawn = sample(people, max(4, size // 8), responses=OPTIONS, pairs_per_prompt=40, by_context=True, **draw)
+            ratings = drawn.pairs.responses @ people.heads.T
+            rated = replace(drawn.pairs, ratings=ratings, rating_names=people.names)
+            found[split] = replace(drawn, pairs=rated)
+        else:
+            found[split] = sample(people, size, **draw)
+    return found

@@ -17,10 +17,13 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from micro_paper import data
+from micro_paper.data import open as open_data
 from micro_paper.errors import InputError
 from micro_paper.experiments.runs import Fitted
 from micro_paper.intervals import Interval, bootstraps, check_resamples, expanded_percentiles, resamples
 from micro_paper.metrics import MACRO, Floats, correct
+from micro_paper.experiments.worlds import World
 from micro_paper.pairs import Pairs
 
 KEYS = ["prompt_id", "item", "attribute"]  # of one choice among several responses
@@ -181,6 +184,18 @@ def known_systems(pairs: Pairs, data: Iterable[tuple[str, str, str]], systems: p
         raise InputError("every prompt is a test prompt: the best system has to be chosen on other prompts")
     here = place >= 0
     return fixed_system(pairs, place[here], systems["system"].to_numpy()[here], elsewhere)
+
+
+def fixed_systems(worlds: Iterable[World]) -> dict[int, np.ndarray] | None:
+    """Return fold -> `known_systems` of a data set that says who wrote its responses (summeval), None for others."""
+    found = {}
+    for world in worlds:
+        if world.name != "summeval":
+            return None
+        rows = data.load(world.name, "test", fold=world.fold)
+        texts = list(zip(*(map(str, rows[c][:]) for c in ("prompt_id", "chosen", "rejected")), strict=True))
+        found[world.fold] = known_systems(world.test, texts, open_data.summeval_systems())
+    return found
 
 
 def best_of(fitted: Iterable[Fitted], fixed: dict[int, np.ndarray] | None = None) -> pd.DataFrame:

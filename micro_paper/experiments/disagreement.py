@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from micro_paper.data import registry, ukp
+from micro_paper.data import registry, synthetic_people, ukp
 from micro_paper.errors import InputError
 from micro_paper.intervals import Interval, bootstrap, expanded_percentiles, resamples
 from micro_paper.metrics import Floats, decided
 from micro_paper.noisy_bradley_terry import NoisyBradleyTerry, Priors, fit_noisy_bradley_terry
+from micro_paper.pairs import Pairs
 
 SOURCES = {  # data set -> the data set with every person's judgements, and its options
     "ukp-workers": ("ukp-criteria", {"uncoded": True}),
@@ -28,7 +29,7 @@ SOURCES = {  # data set -> the data set with every person's judgements, and its 
 }
 EVERYONE = "everyone"
 EVERY_ATTRIBUTE = "all attributes"
-SYNTHETIC = "synthetic-people"  # simulated, for a run without data
+SYNTHETIC = "synthetic-people"  # the world of that name, for a run without data
 FOLDS = 5  # of people: scores that meet a person's labels are fitted without them
 
 
@@ -100,14 +101,14 @@ class Judgements:
 def load_judgements(name: str) -> Judgements:
     """Return the choices of all people of a data set; of `ukp-workers` of those with few choices too.
 
-    SYNTHETIC is `simulated` with generator 0.
+    SYNTHETIC is the population of the world of that name.
 
     Raises:
         InputError: another data set: none but these has single persons' choices on shared pairs. MissingError: the data
             cannot be reached.
     """
     if name == SYNTHETIC:
-        return simulated(np.random.default_rng(0))
+        return from_pairs(synthetic_people.persons().pairs)
     if name not in SOURCES:
         known = ", ".join([*SOURCES, SYNTHETIC])
         raise InputError(f"{name} has no pairs that several people judged, each for themselves: use {known}")
@@ -156,6 +157,40 @@ def from_frame(frame: pd.DataFrame, *, rated: bool = False) -> Judgements:
         length=gap / (np.sqrt(np.mean(gap**2)) or 1.0),
         shown=shown,
         names=np.asarray(names, dtype=str),
+    )
+
+
+def from_pairs(pairs: Pairs) -> Judgements:
+    """Return the judgements behind labelled pairs of people, in their order; an item is a row of `responses`.
+
+    Topics are `prompt_id`; sides are as they were shown where `position` tells it, else by row.
+
+    Raises:
+        InputError: the pairs name no people, or one has the same row on both sides.
+    """
+    if pairs.user_id is None:
+        raise InputError("user_id: these pairs name no people; give one a pair")
+    chosen, rejected = pairs.chosen.cpu().numpy(), pairs.rejected.cpu().numpy()
+    if (same := chosen == rejected).any():
+        raise InputError(f"pair {pairs.pair_id[same.argmax()]} has one response on both sides: leave it out")
+    shown = pairs.position is not None
+    preferred = pairs.position.cpu().numpy() > 0 if pairs.position is not None else chosen < rejected
+    first, second = np.where(preferred, chosen, rejected), np.where(preferred, rejected, chosen)
+    words = np.log1p(pairs.lengths.double().cpu().numpy())
+    gap = words[first] - words[second]
+    names, person = np.unique(pairs.user_id, return_inverse=True)
+    sides = np.stack([np.minimum(first, second), np.maximum(first, second)])
+    return Judgements(
+        first=first,
+        second=second,
+        person=person,
+        preferred=preferred,
+        comparison=np.unique(sides, axis=1, return_inverse=True)[1].ravel(),
+        attribute=pairs.attribute,
+        cluster=np.unique(pairs.prompt_id, return_inverse=True)[1],
+        length=gap / (np.sqrt(np.mean(gap**2)) or 1.0),
+        shown=shown,
+        names=names,
     )
 
 

@@ -212,6 +212,75 @@ def deeper(gains: pd.DataFrame, scores: pd.DataFrame) -> str:
     )
 
 
+def agree(agreement: pd.DataFrame) -> str:
+    """Return how far people agree and what their majority tells, one line of Markdown a data set.
+
+    Args:
+        agreement: as `disagreement.agreement_table` makes it; of a data set the first population is told.
+    """
+    return "\n".join(
+        f"- {r.dataset}, {r.population}: two people choose alike on {interval(r.agreement, r.low, r.high)} of what both "
+        f"judged; the majority of the others tells {interval(r.majority, r.majority_low, r.majority_high)} of choices."
+        for r in agreement.drop_duplicates("dataset").itertuples()
+    )
+
+
+def planted(power: pd.DataFrame) -> str:
+    """Return how often a planted taste is seen with the most labels, and one that is not there.
+
+    Args:
+        power: as `planted_taste.power` makes it.
+    """
+    most = power[power.budget == power.budget.max()].set_index("taste")
+    there, absent = most.loc["planted"], most.loc["none"]
+    return (
+        f"- A taste planted in {there.dataset}, {there.budget} labels of each of {there.n_people} people: seen in "
+        f"{shown(there.seen, '.0%')} of draws (gain {shown(there.gain, '+.3f')}), in {shown(absent.seen, '.0%')} where "
+        f"none was planted; a gain is seen from {shown(there.needed)} on."
+    )
+
+
+def known_people(beyond: pd.DataFrame) -> str:
+    """Return whether any row gains by a person's labels beyond noise, one line of Markdown a population.
+
+    Args:
+        beyond: as `person_noise.beyond_noise` makes it; each population at its most labels.
+    """
+    lines = []
+    for labels, part in beyond[beyond.labels == beyond.people_with].groupby("people_with"):
+        control = part.control.astype(bool)
+        rows, controls = part[~control], part[control]
+        best = rows.loc[rows.gain.idxmax()]
+        passed = rows[rows.counts.astype(bool)]
+        found = ", ".join(f"`{r.row}` {interval(r.gain, r.low, r.high, '+.3f')}" for r in passed.itertuples())
+        told = ", ".join(f"`{name}`" for name in controls.row[controls.counts.astype(bool)]) or "none"
+        lines.append(
+            f"- {labels} labels of each of {best.n_people} people: {len(passed)} of {len(rows)} rows gain more than "
+            f"noise alone gives{f' ({found})' if found else ''}; of {len(controls)} controls: {told}. Largest gain: "
+            f"`{best.row}` {interval(best.gain, best.low, best.high, '+.3f')}, by noise alone up to "
+            f"{shown(best.noise_limit, '+.3f')}."
+        )
+    return "\n".join(lines)
+
+
+def picked(regret: pd.DataFrame, ranks: pd.DataFrame) -> str:
+    """Return which row's pick costs least, and whether pair accuracy ranks rows as their picks do.
+
+    Args:
+        regret, ranks: as `best_of.regret_table` and `best_of.rank_correlation` make them.
+    """
+    average = regret[regret.attribute == MACRO]
+    best, accurate = average.loc[average.regret.idxmin()], average.loc[average.accuracy.idxmax()]
+    rank = ranks[ranks.attribute == MACRO].iloc[0]
+    return (
+        f"- Of the responses of {best.dataset}, `{best.method}` picks best: {interval(best.regret, best.low, best.high)} "
+        f"points below the best one (a pick at random {shown(best.random_regret)}"
+        f"{'' if pd.isna(best.fixed_regret) else f', the one best system {shown(best.fixed_regret)}'}); "
+        f"`{accurate.method}` has the highest pair accuracy. Rank correlation over {rank.n_methods} rows: "
+        f"{interval(rank.correlation, rank.low, rank.high, '.2f')}."
+    )
+
+
 def _change(value: float) -> str:
     return shown(value, "+.3f")
 

@@ -27,6 +27,7 @@ REASONS = {
     "09": "it encodes every text a second time, deeper: run it by hand",
     "10": "it audits the paper's printed numbers",
     "11": "it judges the paper's claims",
+    "14": "it is about data sets that name the people who judged",
 }
 ONE = "every pair states the same criterion, and stage 2 routes between at least two"
 FEW = 50  # test prompts, below which intervals are some points wide
