@@ -115,7 +115,7 @@ def test_the_generated_files_have_the_schema_of_the_fixtures(paper):
 def test_every_notebook_finishes_and_everything_is_published(paper):
     stems = [p.stem for p in sorted((paper.root / "notebooks").glob("*.ipynb"))]
     build = paper.root / "build" / "paper"
-    assert sorted(p.stem for p in (build / "notebooks").glob("*.ipynb")) == stems and len(stems) == 14
+    assert sorted(p.stem for p in (build / "notebooks").glob("*.ipynb")) == stems and len(stems) == 15
     assert not (build / "failed").exists() and not list((build / "running").iterdir())
     assert publishing.verify("paper", paper.root) == []
     assert {p.split("/")[1] for p in paper.published} == {"paper"}

@@ -13,7 +13,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from micro_paper.errors import InputError
-from micro_paper.report import plots, style
+from micro_paper.experiments.person_rows import PERSON_ROWS, REFERENCE
+from micro_paper.report import plots, plots_people, style
 from micro_paper.report.formatting import pictures
 
 ATTRIBUTES = ["clarity and conciseness", "pedagogical effectiveness", "humor"]
@@ -45,6 +46,19 @@ def differences() -> pd.DataFrame:
     return pd.DataFrame({"method": methods, "difference": 0.01, "low": -0.01, "high": 0.03})
 
 
+def person_gains() -> pd.DataFrame:
+    rows = [
+        {"people_with": most, "row": name, "labels": labels, "gain": 0.001 * labels, "control": row.control}
+        for most in (20, 50)
+        for name, row in PERSON_ROWS.items()
+        if name != REFERENCE
+        for labels in (0, 2, 5, 10, 20, 50)
+        if labels <= most
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(low=table["gain"] - 0.01, high=table["gain"] + 0.01, noise_gain=0.0, noise_limit=0.005)
+
+
 WEIGHTS = np.random.default_rng(0).dirichlet(np.ones(5), size=30)
 GROUPS = ["helpful"] * 12 + ["harmless"] * 18
 FIGURES = {
@@ -53,6 +67,7 @@ FIGURES = {
     "heat": lambda: plots.router_heatmap(WEIGHTS, GROUPS),
     "budget": lambda: plots.budget_curve(budgets()),
     "budget, one": lambda: plots.budget_curve(budgets(["rpr"], list(style.STYLES)[:17]).drop(columns="dataset")),
+    "people": lambda: plots_people.gains_figure(person_gains()),
     "forest": lambda: plots.comparison_forest(differences(), margin=0.02),
 }
 
@@ -120,7 +135,7 @@ def test_same_bytes_twice_and_no_style_left_behind(name):
 
 def test_every_method_has_its_own_look():
     whole = [(s.colour, s.marker, s.line) for s in style.STYLES.values()]
-    assert len(set(whole)) == len(whole) == 34
+    assert len(set(whole)) == len(whole) == 45
     looks = [(s.colour, s.marker) for s in style.STYLES.values()]
     assert len({s.marker for s in style.STYLES.values()}) >= 15
     assert plots.COLOURS["micro"] == style.RED

@@ -140,3 +140,18 @@ def test_refresh_writes_every_block(tmp_path):
     assert "| open | `micro` | 1 | 0 | 44 |" in texts[1] and "| `alpha` | `0.5` |" in texts[2]
     readme.refresh(tmp_path)
     assert [(tmp_path / page).read_text() for page in readme.PAGES] == texts
+
+
+def test_what_peoples_own_labels_give_is_computed(tmp_path):
+    assert readme.people_lines(tmp_path) == []
+    lines = [(20, "a", 20, 0.9, True, False), (50, "a", 20, 0.9, True, False), (50, "a", 50, 0.01, True, False)]
+    lines += [(50, "b", 50, 0.02, False, False), (50, "c", 50, 0.7, True, True)]
+    table = pd.DataFrame(lines, columns=["people_with", "method", "labels", "gain", "counts", "control"])
+    for profile in ("open", "bundled"):
+        folder = tmp_path / "results" / profile
+        folder.mkdir(parents=True)
+        table.assign(low=table.gain, high=table.gain, n_people=90).to_csv(folder / readme.PEOPLE, index=False)
+    assert readme.people_lines(tmp_path) == [
+        "- With 50 labels of one person, 1 of 2 rows gain more than noise gives; at best +0.020 [+0.020, +0.020] "
+        "(90 people)."
+    ]

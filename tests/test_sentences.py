@@ -149,3 +149,55 @@ def test_deeper():
     assert sentences.deeper(gains, scores) == (
         "- On d, 1 of 3 rows gain and 1 lose, by intervals beside 0; 2 of 3 pairs of rows keep their order."
     )
+
+
+def test_agree():
+    base = {"dataset": "d", "agreement": 0.7, "low": 0.6, "high": 0.8}
+    base |= {"majority": 0.74, "majority_low": 0.71, "majority_high": 0.77}
+    table = pd.DataFrame([base | {"population": p} for p in ("frequent", "everyone")])
+    assert sentences.agree(table) == (
+        "- d, frequent: two people choose alike on 0.700 [0.600, 0.800] of what both judged; the majority of the "
+        "others tells 0.740 [0.710, 0.770] of choices."
+    )
+
+
+def test_planted():
+    lines = [("planted", 5, 0.001, 0.1), ("planted", 20, 0.02, 0.95), ("none", 5, 0, 0), ("none", 20, 0, 0.02)]
+    table = pd.DataFrame(lines, columns=["taste", "budget", "gain", "seen"])
+    assert sentences.planted(table.assign(dataset="d", n_people=60, needed=0.008)) == (
+        "- A taste planted in d, 20 labels of each of 60 people: seen in 95% of draws (gain +0.020), in 2% where none "
+        "was planted; a gain is seen from 0.008 on."
+    )
+
+
+def test_known_people():
+    lines = [
+        (20, "a", 20, 0.01, True, False),
+        (20, "b", 20, 0.02, False, False),
+        (20, "c", 20, 0.5, False, True),
+        (20, "a", 5, 0.9, True, False),
+        (50, "a", 20, 0.9, True, False),
+        (50, "a", 50, 0.03, False, False),
+        (50, "c", 50, 0.04, True, True),
+    ]
+    table = pd.DataFrame(lines, columns=["people_with", "row", "labels", "gain", "counts", "control"])
+    table = table.assign(low=table.gain - 0.01, high=table.gain + 0.01, noise_limit=0.004, n_people=7)
+    assert sentences.known_people(table).splitlines() == [
+        "- 20 labels of each of 7 people: 1 of 2 rows gain more than noise alone gives (`a` +0.010 [+0.000, +0.020]); "
+        "of 1 controls: none. Largest gain: `b` +0.020 [+0.010, +0.030], by noise alone up to +0.004.",
+        "- 50 labels of each of 7 people: 0 of 1 rows gain more than noise alone gives; of 1 controls: `c`. Largest "
+        "gain: `a` +0.030 [+0.020, +0.040], by noise alone up to +0.004.",
+    ]
+
+
+def test_picked():
+    lines = [("a", "average", 0.3, 0.7), ("b", "average", 0.2, 0.6), ("b", "x", 0.01, 0.99)]
+    table = pd.DataFrame(lines, columns=["method", "attribute", "regret", "accuracy"])
+    table = table.assign(dataset="d", low=0.1, high=0.4, random_regret=0.9, fixed_regret=[0.5, 0.5, 0.5])
+    ranks = pd.DataFrame([{"attribute": "average", "correlation": -1.0, "low": -1.0, "high": 0.5, "n_methods": 2}])
+    assert sentences.picked(table, ranks) == (
+        "- Of the responses of d, `b` picks best: 0.200 [0.100, 0.400] points below the best one (a pick at random "
+        "0.900, the one best system 0.500); `a` has the highest pair accuracy. Rank correlation over 2 rows: -1.00 "
+        "[-1.00, 0.50]."
+    )
+    assert "(a pick at random 0.900);" in sentences.picked(table.assign(fixed_regret=float("nan")), ranks)

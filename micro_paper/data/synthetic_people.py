@@ -46,7 +46,7 @@ def persons(
 
     A person's reward is a common direction, plus `difference` times a mixture of TASTES directions whose shares are
     the person's own (Dirichlet 0.3, so that one mostly leads; the mean over people is taken off), plus a small
-    direction of the person alone. Better responses by the common direction are longer on average; length itself moves no
+    direction of the person alone. What is better by the common direction is longer on average; length itself moves no
     choice, nor does which response a person was shown first, a coin flip.
 
     Args:

@@ -21,9 +21,9 @@ from micro_paper import data
 from micro_paper.data import open as open_data
 from micro_paper.errors import InputError
 from micro_paper.experiments.runs import Fitted
+from micro_paper.experiments.worlds import World
 from micro_paper.intervals import Interval, bootstraps, check_resamples, expanded_percentiles, resamples
 from micro_paper.metrics import MACRO, Floats, correct
-from micro_paper.experiments.worlds import World
 from micro_paper.pairs import Pairs
 
 KEYS = ["prompt_id", "item", "attribute"]  # of one choice among several responses

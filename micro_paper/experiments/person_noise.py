@@ -126,7 +126,7 @@ def beyond_noise(gains: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
 
 
 def gains_display(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `beyond_noise` as it is read: a line a population and row, a column a number of labels, * where it counts."""
+    """Return `beyond_noise` as it is read: a line a population and row, a column a number of labels, * if it counts."""
     table = table.assign(
         cell=[interval(r.gain, r.low, r.high, "+.3f") + ("*" if r.counts else "") for r in table.itertuples()],
         row=[f"{r.row} (control)" if r.control else r.row for r in table.itertuples()],

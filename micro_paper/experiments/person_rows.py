@@ -17,6 +17,7 @@ from micro_paper.methods.settings import Settings
 
 REFERENCE = "person_none"
 LABELS_OF = ("self", "peers", "shuffled")
+WHOSE = {"peers": "those labels from other people", "shuffled": "those labels from another person"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ PERSON_ROWS: dict[str, Row] = {
     "peers": Row(PersonRidge, labels="peers", control=True),
     "shuffled_people": Row(PersonRidge, labels="shuffled", control=True),
 }
+
+
+def supervision(name: str) -> str:
+    """Return what a row sees beyond the texts, in the words of `report/supervision.csv` where they have it."""
+    row = find_row(name)
+    own = row.make(None, 0).supervision
+    return own if row.labels == "self" else f"{own}; {WHOSE[row.labels]}"
 
 
 def find_row(name: str) -> Row:

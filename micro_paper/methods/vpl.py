@@ -59,8 +59,8 @@ class Vpl(UserMethod):
 
     K heads are v_0 and L = K - 1 directions, so that VPL has as many linear rewards as the other methods; with K = 1
     it is the single reward. In training z is drawn from q(z | 16 other pairs of the same user). At test z is the mean
-    of q given the user's training pairs, after `adapt` given the user's pairs there; a user never seen has the mean z of
-    those of training.
+    of q given the user's training pairs, after `adapt` given the user's pairs there; a user never seen has the mean z
+    of those of training.
     Departures: the reward is linear in phi (as all heads here) where the original has a network on [phi, z], and the
     encoder averages embedded differences where the original embeds [phi_w, phi_l] and attends over the set.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +13,8 @@ from matplotlib.patches import Patch
 from micro_paper.report.plots import ticks_at
 from micro_paper.report.style import GREY, TEXT, PaperFigure, distinct, key, method_style, need, put_legend, styled
 
-COLUMNS = 4
+COLUMNS = 5
+TITLE = 20  # characters of a line of a panel's title
 BAND = "#D9D9D9"
 OFFSET = 0.07  # of the second population's points, as a share of the distance to the next
 
@@ -30,7 +33,7 @@ def gains_figure(table: pd.DataFrame) -> Figure:
     table = table.assign(**{c: 100 * table[c] for c in ("gain", "low", "high", "noise_gain", "noise_limit")})
     rows, populations = distinct(table["row"]), sorted(distinct(table["people_with"]))
     lines = -(-len(rows) // COLUMNS)
-    figure = PaperFigure(figsize=(TEXT, 0.75 + 1.45 * lines))
+    figure = PaperFigure(figsize=(TEXT, 0.8 + 1.55 * lines))
     axes = figure.subplots(lines, COLUMNS, sharex=True, sharey=True, squeeze=False)
     for ax, row in zip(axes.flat, rows, strict=False):
         _panel(ax, table[table["row"] == row], row, populations)
@@ -40,9 +43,8 @@ def gains_figure(table: pd.DataFrame) -> Figure:
         below = [line for line in range(lines) if line * COLUMNS + column < len(rows)]
         if below:
             axes[below[-1], column].tick_params(labelbottom=True)
-            axes[below[-1], column].set_xlabel("labels of the person")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("gain, points")
+    figure.supxlabel("labels of the person", fontsize=8)
+    figure.supylabel("gain, points of accuracy", fontsize=8)
     names = [f"people with {n} labels" for n in populations]
     handles = [key(names[0], "black", "o", "-")]
     handles += [key(name, "black", "o", "--", markerfacecolor="white") for name in names[1:]]
@@ -58,7 +60,7 @@ def _panel(ax: Axes, part: pd.DataFrame, row: str, populations: list) -> None:
     at = np.unique(part["labels"].to_numpy(float))
     band = part.drop_duplicates("labels").sort_values("labels")
     limit = band["noise_limit"].to_numpy(float)
-    ax.fill_between(band["labels"].to_numpy(float), np.minimum(0, limit), np.maximum(0, limit), color=BAND, linewidth=0)
+    ax.fill_between(band["labels"].to_numpy(float), 0, np.maximum(0, limit), color=BAND, linewidth=0)
     ax.axhline(0, color="black", linewidth=0.7)
     gaps = np.diff(at, append=2 * at[-1])
     for number, people in enumerate(populations):
@@ -80,4 +82,5 @@ def _panel(ax: Axes, part: pd.DataFrame, row: str, populations: list) -> None:
         )
     ticks_at(ax, at)
     ax.grid(axis="y")
-    ax.set_title(f"{style.label}{' (control)' if control else ''}", fontsize=7.5)
+    title = f"{style.label}{' (control)' if control else ''}"
+    ax.set_title(textwrap.fill(title, TITLE), fontsize=7.5, linespacing=1.05)

@@ -219,8 +219,9 @@ def agree(agreement: pd.DataFrame) -> str:
         agreement: as `disagreement.agreement_table` makes it; of a data set the first population is told.
     """
     return "\n".join(
-        f"- {r.dataset}, {r.population}: two people choose alike on {interval(r.agreement, r.low, r.high)} of what both "
-        f"judged; the majority of the others tells {interval(r.majority, r.majority_low, r.majority_high)} of choices."
+        f"- {r.dataset}, {r.population}: two people choose alike on {interval(r.agreement, r.low, r.high)} of what "
+        f"both judged; the majority of the others tells {interval(r.majority, r.majority_low, r.majority_high)} of "
+        "choices."
         for r in agreement.drop_duplicates("dataset").itertuples()
     )
 
@@ -273,8 +274,9 @@ def picked(regret: pd.DataFrame, ranks: pd.DataFrame) -> str:
     best, accurate = average.loc[average.regret.idxmin()], average.loc[average.accuracy.idxmax()]
     rank = ranks[ranks.attribute == MACRO].iloc[0]
     return (
-        f"- Of the responses of {best.dataset}, `{best.method}` picks best: {interval(best.regret, best.low, best.high)} "
-        f"points below the best one (a pick at random {shown(best.random_regret)}"
+        f"- Of the responses of {best.dataset}, `{best.method}` picks best: "
+        f"{interval(best.regret, best.low, best.high)} points below the best one (a pick at random "
+        f"{shown(best.random_regret)}"
         f"{'' if pd.isna(best.fixed_regret) else f', the one best system {shown(best.fixed_regret)}'}); "
         f"`{accurate.method}` has the highest pair accuracy. Rank correlation over {rank.n_methods} rows: "
         f"{interval(rank.correlation, rank.low, rank.high, '.2f')}."

@@ -18,6 +18,7 @@ from micro_paper.report.sentences import counted
 from micro_paper.workflow import claims_files, ledger
 
 TABLE = "table_02c_beside_paper.csv"
+PEOPLE = "table_14g_beyond_noise.csv"
 NOTHING = "No profile is published yet: `make reproduce PROFILE=open` makes one."
 TEXTS = ("dataset", "method", "supervision", "verdict")
 NUMBERS = ("ours", "low", "high", "micro_minus_row", "minus_low", "minus_high")
@@ -94,6 +95,7 @@ def front_block(root: Path | None = None) -> str:
          "micro_plus_budget", "does not"),
     ]  # fmt: skip
     lines = [f"- {text} {counted(rows[rows.method == method], verdict)}." for text, method, verdict in said]
+    lines += people_lines(root)
     claims = [
         f"{(table := claims_files.read_committed(profile, root))['verdict'].eq('holds').sum()} hold and "
         f"{table['verdict'].eq('does not').sum()} do not in `{profile}`"
@@ -105,6 +107,24 @@ def front_block(root: Path | None = None) -> str:
             f"- Of the paper's {len(paper_values.claims())} claims {', '.join(claims)}; the rest cannot be told."
         )
     return "\n".join([front_table(root), "", *lines])
+
+
+def people_lines(root: Path | None = None) -> list[str]:
+    """Return what people's own labels gain, a line a published profile that has real people."""
+    lines = []
+    for path in sorted(((root or project_root()) / "results").glob(f"[!.]*/{PEOPLE}")):
+        profile = path.parent.name
+        if ORIGIN.get(profile) != "people":
+            continue
+        table = pd.read_csv(path)
+        most = table[(table.people_with == table.people_with.max()) & (table.labels == table.people_with)]
+        rows = most[~most.control.astype(bool)]
+        best, passed = rows.loc[rows.gain.idxmax()], rows.counts.astype(bool).sum()
+        lines.append(
+            f"- With {best.labels} labels of one person, {passed} of {len(rows)} rows gain more than noise gives; at "
+            f"best {interval(best.gain, best.low, best.high, '+.3f')} ({best.n_people} people)."
+        )
+    return lines
 
 
 def results_block(root: Path | None = None) -> str:
