@@ -43,6 +43,12 @@ SIZES = {  # everything else is as profiles/paper.yaml has it, the data sets and
     "max_pairs": 300,
     "repeats": 2,
     "synthetic_prompts": 300,
+    "person_labels": "0 20",
+    "person_labels_long": "0 20 50",
+    "person_folds": 2,
+    "topic_folds": 3,
+    "noise_draws": 2,
+    "taste_draws": 3,
 }
 
 
