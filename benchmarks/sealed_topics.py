@@ -83,10 +83,10 @@ def main() -> int:
             budget=parameters["budget"] if stage2 else None,
             keep_heads=() if stage2 else router_use.HEADS,
         )
-        scores.append(evaluation.scores(result, n_bootstrap=2000))
-        gaps.append(evaluation.differences(result, "micro" if stage2 else "micro_stage1", n_bootstrap=2000))
+        scores.append(evaluation.scores(result))
+        gaps.append(evaluation.differences(result, "micro" if stage2 else "micro_stage1"))
         if not stage2:
-            best.append(evaluation.best_heads(result, n_bootstrap=2000))
+            best.append(evaluation.best_heads(result))
         print(name, "done", flush=True)
     tables = {"accuracy": scores, "differences": gaps, "best_heads": best}
     page = ["# The sealed topics\n", __doc__.split("\n\n")[0] + "\n\n" + NOTE]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from micro_paper.data.named import likes_of
+from micro_paper.data.named import likes_of, split_names
 from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import World, load_folds, names_of
 from micro_paper.features.settings import FeatureSettings
@@ -64,6 +64,11 @@ class Notebook:
     def likes(self) -> dict[str, str]:
         """{"helpsteer": data set, "rpr": data set} as the parameters name them, without one that is none."""
         return likes_of(self.parameters)
+
+    @property
+    def further(self) -> list[str]:
+        """Data sets that tables are made of besides: companions, controls, and what else decides a claim."""
+        return [name for name in split_names(self.parameters["further_worlds"]) if name != "none"]
 
     @cached_property
     def own(self) -> OwnMethods:

@@ -10,6 +10,7 @@ import placement
 import pytest
 import tiny_models
 import torch
+from micro_paper.methods.tuned import Tuned
 from test_backbone import groups, table
 
 from micro_paper.data import synthetic
@@ -22,7 +23,6 @@ from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods import METHODS
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.static import Single
-from micro_paper.methods.tuned import Tuned
 from micro_paper.methods.two_stage import MixtureMethod, TwoStage
 from micro_paper.training import resolve_device
 

@@ -47,6 +47,7 @@ SIZES = {  # everything else is as profiles/paper.yaml has it, the data sets and
     "people_folds": 2,
     "topic_folds": 3,
     "power_draws": 2,
+    "prompted_pairs": 12,
 }
 
 

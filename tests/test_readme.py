@@ -8,6 +8,7 @@ import pytest
 from micro_paper.claims import evidence, judge
 from micro_paper.errors import InputError
 from micro_paper.paths import project_root
+from micro_paper.report.rows import glossary
 from micro_paper.report.sentences import exceeds
 from micro_paper.workflow import readme
 
@@ -49,24 +50,75 @@ def test_the_readme_is_a_page_that_one_reads():
         assert f"]({page})" in text, f"README.md does not lead to {page}"
 
 
+def publish_rows(root, profile, sets, methods):
+    """Write a table of differences in which `micro` exceeds every row by a data set's gap."""
+    lines = []
+    for dataset, gap in sets.items():
+        base = {"dataset": dataset, "supervision": "s", "low": 0.6, "high": 0.8, "minus_low": gap, "minus_high": gap}
+        said = {"micro_minus_row": gap, "verdict": "holds" if gap > 0 else "does not"}
+        lines.append(base | {"method": "micro", "ours": 0.7})
+        lines += [base | {"method": m, "ours": 0.7 - gap} | said for m in methods if m != "micro"]
+    folder = root / "results" / profile
+    folder.mkdir(parents=True)
+    pd.DataFrame(lines).to_csv(folder / readme.TABLE, index=False)
+
+
+def test_rows_of_the_readme_exist_and_are_said_once():
+    for names in (readme.FIRST, readme.FRONT):
+        assert set(names) <= set(glossary()) and len(set(names)) == len(names)
+    with pytest.raises(KeyError):
+        glossary()["single_tuned"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "may"),
+    [("bundled-helpsteer", True), ("bundled-rpr", True), ("summeval", True), ("ukp-mix", True), ("ukp-criteria", False)]
+    + [("summeval-reversals", False), ("bundled-rpr-aligned", False), ("wmt-mqm", False), ("unheard of", False)],
+)
+def test_companions_and_controls_are_not_counted(dataset, may):
+    assert readme.may_decide(dataset) == may
+
+
+def test_the_diagnosis_is_computed_from_its_tables(tmp_path):
+    folder = tmp_path / "results" / "bundled"
+    folder.mkdir(parents=True)
+    assert readme.diagnosis_block(tmp_path) == ""
+    values = {("learned", "last token"): 0.53, ("learned", "criterion"): 0.61, ("learned", "one-hot"): 0.64}
+    values |= {("true levels", "last token"): 0.7, ("true levels", "one-hot"): 0.91, ("random", "one-hot"): 0.55}
+    lines = [
+        {"dataset": "d", "heads": heads, "reading": reading, "attribute": attribute}
+        | {"value": value - less, "low": value - less - 0.01, "high": value - less + 0.01}
+        for (heads, reading), value in values.items()
+        for attribute, less in (("average", 0.0), ("humour", 0.2))
+    ]
+    pd.DataFrame(lines).to_csv(folder / "table_00_attribution.csv", index=False)
+    assert readme.diagnosis_block(tmp_path) == ""  # half of it
+    probe = {"dataset": "d", "reading": "last token", "value": 0.4, "low": 0.35, "high": 0.45, "chance": 0.1}
+    pd.DataFrame([probe]).to_csv(folder / "table_00_readability.csv", index=False)
+    assert readme.diagnosis_block(tmp_path) == (
+        "- On d, all else as in `micro`, learned heads reach 0.530 [0.520, 0.540] by the last token, "
+        "0.610 [0.600, 0.620] by the criterion's mean, 0.640 [0.630, 0.650] by its number; the true levels as heads "
+        "0.700 [0.690, 0.710] by the last token, 0.910 [0.900, 0.920] by its number. A linear probe tells the "
+        "criterion in 0.400 [0.350, 0.450] by the last token; the most frequent one is 0.100 of the pairs."
+    )
+
+
 def test_the_answer_is_computed_from_the_tables(tmp_path):
     assert readme.front_block(tmp_path) == readme.front_table(tmp_path) == readme.NOTHING
     assert exceeds(readme.committed_rows(tmp_path), {"single": "one reward"}) == ""
-    for profile, dataset, gap in (("bundled", "made", 0.05), ("open", "people", -0.04)):
-        folder = tmp_path / "results" / profile
-        folder.mkdir(parents=True)
-        base = {"dataset": dataset, "supervision": "s", "low": 0.6, "high": 0.8, "minus_low": gap, "minus_high": gap}
-        lines = [base | {"method": "micro", "ours": 0.7}]
-        for method in readme.FRONT:
-            if method != "micro":
-                said = {"micro_minus_row": gap, "verdict": "holds" if gap > 0 else "does not"}
-                lines.append(base | {"method": method, "ours": 0.7 - gap} | said)
-        pd.DataFrame(lines).to_csv(folder / readme.TABLE, index=False)
+    for profile, sets in {
+        "bundled": {"bundled-rpr": 0.05},
+        "open": {"ukp-mix": -0.04, "ukp-criteria": 0.03, "summeval-reversals": -0.02},  # a companion, a control
+    }.items():
+        publish_rows(tmp_path, profile, sets, [method for method in readme.FRONT if method != "pca_heads"])
     block = readme.front_block(tmp_path)
-    assert "| made (constructed) | people (people) |" in block
+    assert "| bundled-rpr (constructed) | ukp-mix (people) | ukp-criteria (people) |" in block
     assert "| one Bradley-Terry reward | 0.650 [0.600, 0.800] | 0.740 [0.600, 0.800] |" in block
-    assert "exceeds one Bradley-Terry reward on 1 of 2 data sets (made +0.050)." in block
-    assert "classifier of the criterion exceeds it on 1 of 2 data sets (people +0.040)." in block
+    assert "exceeds one Bradley-Terry reward on 1 of 2 data sets (bundled-rpr +0.050)." in block
+    assert "exceeds one that has converged on 1 of 2 data sets (bundled-rpr +0.050)." in block
+    assert "classifier of the criterion exceeds it on 1 of 2 data sets (ukp-mix +0.040)." in block
+    assert "MiCRo+ exceeds it on 1 of 2 data sets (ukp-mix +0.040)." in block
+    assert "principal directions" not in block and "0 of 0" not in block  # no row of them
     assert "claims" not in block  # none are judged here
     assert block.startswith(readme.front_table(tmp_path) + "\n\n- ")
     assert set(readme.committed_rows(tmp_path).profile) == {"bundled", "open"}

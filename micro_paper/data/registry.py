@@ -78,7 +78,7 @@ def load(name: str, split: str = "train", **options: Any) -> Dataset:
             max_prompts (None): only the first so many prompts of the split, in file order.
             size (None): at most so many labelled pairs of the split, spread over its prompts; all labels of two
                 responses stay together, and a smaller size is part of a larger one.
-            seed, sealed, phrasing: bundled data sets only, see `corpus.build`.
+            seed, sealed, phrasing, labels: bundled data sets only, see `corpus.build`.
             path, max_rows, seed: hub data sets only, see `hub.build`. group: conjoint only, see `open.conjoint`.
             uncoded: `ukp.criteria`. raters: `wmt.build`.
 

@@ -22,7 +22,7 @@ from micro_paper.data import open as open_data
 from micro_paper.errors import InputError
 from micro_paper.experiments.runs import Fitted
 from micro_paper.experiments.worlds import World
-from micro_paper.intervals import Interval, bootstraps, check_resamples, expanded_percentiles, resamples
+from micro_paper.intervals import Sample, check_resamples, expanded_percentiles, resamples
 from micro_paper.metrics import MACRO, Floats, correct
 from micro_paper.pairs import Pairs
 
@@ -235,8 +235,8 @@ def _by_choice(found: pd.DataFrame) -> pd.DataFrame:
     return found.groupby(keys, sort=False, as_index=False)[["accuracy", "n_responses", "n_pairs", *MEASURES]].mean()
 
 
-def regret_table(found: pd.DataFrame, *, seed: int = 0, n_bootstrap: int = 2000) -> pd.DataFrame:
-    """Return each method's regret by attribute and on average, with 95 % intervals that resample prompts.
+def regret_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return each method's regret by attribute and on average, means over runs with 95 % intervals over prompts.
 
     Choices without a spread of ratings are left out.
 
@@ -250,10 +250,7 @@ def regret_table(found: pd.DataFrame, *, seed: int = 0, n_bootstrap: int = 2000)
     for (dataset, method), part in means.groupby(["dataset", "method"], sort=False):
         for attribute in [*sorted(part["attribute"].unique()), MACRO]:
             own = part if attribute == MACRO else part[part["attribute"] == attribute]
-            rng = np.random.default_rng(seed)
-            interval: Interval = bootstraps(
-                [own["regret"]], own["prompt_id"], own["attribute"], rng=rng, n=n_bootstrap
-            )[0]
+            interval = Sample(own["prompt_id"], own["attribute"]).mean(own["regret"])
             value = own.groupby("attribute")[["accuracy", *MEASURES]].mean().mean()
             lines.append(
                 {"dataset": dataset, "method": method, "attribute": attribute}

@@ -254,6 +254,41 @@ def disagreement(agreement: pd.DataFrame, power: pd.DataFrame) -> str:
     return "\n".join([*lines, f"- Share of draws in which a planted taste is seen, by labels of a person: {seen}."])
 
 
+def lost(attribution: pd.DataFrame, readability: pd.DataFrame) -> str:
+    """Return what learned and true heads reach by what the router reads, and how a probe tells the criterion.
+
+    Args:
+        attribution: as `experiments.attribution.attribution` makes it; the mean over attributes is read.
+        readability: as `experiments.attribution.readability` makes it.
+
+    Returns:
+        A line of Markdown a data set.
+    """
+    lines = []
+    average = attribution[attribution.attribute == MACRO]
+    for dataset, part in average.groupby("dataset", sort=False):
+        parts = []
+        for heads, text in {"learned": "learned heads reach", "true levels": "the true levels as heads"}.items():
+            if told := _by_reading(part[part.heads == heads]):
+                parts.append(f"{text} {told}")
+        probes = readability[readability.dataset == dataset]
+        lines.append(
+            f"- On {dataset}, all else as in `micro`, {'; '.join(parts)}. A linear probe tells the criterion in "
+            f"{_by_reading(probes)}; the most frequent one is {shown(probes.chance.iloc[0])} of the pairs."
+        )
+    return "\n".join(lines)
+
+
+def _by_reading(rows: pd.DataFrame) -> str:
+    found = rows.set_index("reading")
+    texts = {"last token": "by the last token", "criterion": "by the criterion's mean", "one-hot": "by its number"}
+    return ", ".join(
+        f"{interval(*found.loc[reading, ['value', 'low', 'high']])} {text}"
+        for reading, text in texts.items()
+        if reading in found.index
+    )
+
+
 def ranks(table: pd.DataFrame) -> str:
     """Return how rows rank by pair accuracy and by the regret of their picks, a line of Markdown a data set.
 

@@ -170,11 +170,11 @@ class Artifacts:
         name: str = "predictions",
         caption: str = "Predicted probability of every pair.",
     ) -> None:
-        """Write per-pair probabilities as compact Parquet: `p` in 32 bits, texts as dictionaries.
+        """Write per-pair probabilities or decisions as compact Parquet: `p` or `right` in 32 bits, texts coded.
 
         Raises:
-            InputError: there is no column `p` in [0, 1], a column has no meaning, or the profile's predictions
-                would exceed 10 MB; with methods of one's own, which are not published, they may.
+            InputError: there is no column `p` or `right` in [0, 1], a column has no meaning, or the profile's
+                predictions would exceed 16 MB; with methods of one's own, which are not published, they may.
         """
         stem("table", 0, name)
         columns = meanings("predictions", frame.columns)
