@@ -136,7 +136,9 @@ class Armo(PromptOnly):
                     errors = truth - weight[i] @ x.T - bias[i][:, None]
                     chosen[name] = int(errors.square().mean(dim=1).argmin())
         weight = torch.stack([weight[i, chosen[name]] for i, name in enumerate(names)])
-        weight = self._adjusted(names, weight, features.cpu().double(), train_pairs.lengths.cpu().double())
+        rows = torch.cat([train_pairs.chosen, train_pairs.rejected]).unique().cpu()  # the table holds other splits' too
+        lengths = train_pairs.lengths.cpu().double()[rows]
+        weight = self._adjusted(names, weight, features.cpu().double()[rows], lengths)
         return names, weight, {name: PENALTIES[place] for name, place in chosen.items()}
 
 
