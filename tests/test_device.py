@@ -88,7 +88,8 @@ def test_a_row_keeps_everything_on_its_device(name, few, monkeypatch):
     _, here = predicted(METHODS[name], few, dtype="float64")
     with placement.elsewhere(monkeypatch):
         method, there = predicted(METHODS[name], few, dtype="float64", device="cuda")
-    np.testing.assert_allclose(there, here, rtol=0, atol=1e-9)
+    atol = 1e-6 if name == "armo_published" else 1e-9  # its gate is float32
+    np.testing.assert_allclose(there, here, rtol=0, atol=atol)
     if isinstance(method, MixtureMethod):
         assert {p.device for p in method.heads.parameters()} == {placement.ELSEWHERE}
 
