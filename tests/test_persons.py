@@ -407,6 +407,14 @@ class TestPopulation:
         expected = margin.abs().sigmoid().mean()
         assert (margin > 0).double().mean() == pytest.approx(float(expected), abs=0.01)
 
+    def test_what_most_want_is_longer_and_length_itself_moves_no_choice(self):
+        made = synthetic_people.persons(difference=0.0)
+        worth = made.pairs.responses @ made.rewards[0]
+        assert np.corrcoef(worth, made.pairs.lengths)[0, 1] == pytest.approx(0.6, abs=0.08)
+        gap = made.pairs.lengths[made.pairs.chosen] - made.pairs.lengths[made.pairs.rejected]
+        alike = (made.pairs.difference @ made.rewards[0]).abs() < 0.3
+        assert (gap > 0).double().mean() > 0.6 and (gap[alike] > 0).double().mean() == pytest.approx(0.5, abs=0.04)
+
     def test_splits_hold_out_topics(self):
         splits = synthetic_people.draw_world("synthetic-people")
         topics = [set(part.prompt_id) for part in splits.values()]
