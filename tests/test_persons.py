@@ -193,7 +193,7 @@ class TestRows:
         with pytest.raises(InputError, match="offsets"):
             fit_bradley_terry([torch.eye(3)], [0.1], offsets=offsets)
 
-    @pytest.mark.parametrize(("kind", "count"), [(PersonMicroHyRe, 2), (PersonHyRe, 100)])
+    @pytest.mark.parametrize(("kind", "count"), [(PersonMicroHyRe, 4), (PersonHyRe, 100)])
     def test_hyre_weights_by_hand(self, made, kind, count):
         row = kind(SETTINGS, 0).fit(made.train, made.validation)
         told = first_labels(made.test.tell, 5)
