@@ -15,8 +15,11 @@ from scipy.special import log_expit
 from micro_paper.data import sources, ukp, wmt
 from micro_paper.errors import InputError
 from micro_paper.experiments import disagreement, planted_taste
-from micro_paper.experiments.disagreement import Judgements, from_frame, simulated
+from micro_paper.experiments.disagreement import Judgements, from_frame, from_pairs, simulated
+from micro_paper.experiments.person_rounds import everyone
+from micro_paper.experiments.worlds import load_world
 from micro_paper.intervals import Interval
+from micro_paper.pairs import Pairs
 
 # pair 1: two for a, one for b; pair 2: one each; pair 3 of the other topic: one person alone; pair 4: both for b
 VOTES = [
@@ -43,6 +46,33 @@ def frame(shown: bool = True) -> pd.DataFrame:
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    return everyone(load_world("synthetic-people"))
+
+
+class TestFromPairs:
+    def test_sides_are_as_they_were_shown(self, pairs) -> None:
+        judged = from_pairs(pairs)
+        shown = np.where(pairs.position.numpy() > 0, pairs.chosen.numpy(), pairs.rejected.numpy())
+        assert judged.shown and (judged.first == shown).all()
+        assert (judged.preferred == (judged.first == pairs.chosen.numpy())).all()
+        assert (judged.names[judged.person] == pairs.user_id).all()
+        longer = pairs.lengths[judged.first] > pairs.lengths[judged.second]
+        assert (longer.numpy() == (judged.length > 0)).all() and np.mean(judged.length**2) == pytest.approx(1)
+
+    def test_one_comparison_whoever_judged_it_and_whatever_was_shown_first(self, pairs) -> None:
+        judged, turned = from_pairs(pairs), from_pairs(pairs.flip())
+        assert (turned.comparison == judged.comparison).all() and (turned.preferred == ~judged.preferred).all()
+        sides = {frozenset(pair) for pair in zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)}
+        assert len(np.unique(judged.comparison)) == len(sides)
+
+    @pytest.mark.parametrize("name", ["user_id", "position"])
+    def test_what_does_not_say_who_saw_what_is_refused(self, pairs, name) -> None:
+        with pytest.raises(InputError, match="need user_id and position"):
+            from_pairs(replace(pairs, **{name: None}))
 
 
 class TestAgreement:

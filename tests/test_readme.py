@@ -179,6 +179,23 @@ def test_a_block_touches_its_own_place_only():
     assert readme.with_block(text, "x", "new", "page.md") == text.replace("old", "new")
 
 
+def test_what_peoples_own_labels_give_stands_for_people_alone(tmp_path):
+    assert readme.people_lines(tmp_path) == []
+    lines = [(20, "b", 20, 0.9, False), (50, "b", 50, 0.02, False), (50, "c", 50, 0.7, True)]
+    table = pd.DataFrame(lines, columns=["people_with", "method", "labels", "gain", "control"])
+    table = table.assign(low=table.gain, high=table.gain, noise_limit=0.01, n_people=90, metric="accuracy")
+    for profile in ("open", "bundled"):
+        folder = tmp_path / "results" / profile
+        folder.mkdir(parents=True)
+        named = table.assign(counts=[True, False, True], counts_uncorrected=True)
+        named.to_csv(folder / "table_00_people_gains.csv", index=False)
+    assert readme.people_lines(tmp_path) == [
+        "- With 50 labels of each of 90 people 0 of 1 rows gain accuracy by Holm over rows and beyond their own noise "
+        "(1 without Holm); the largest gain is `b` +0.020 [+0.020, +0.020], noise alone gives +0.010 at most. So do 1 "
+        "of 1 controls."
+    ]
+
+
 def test_refresh_writes_every_block(tmp_path):
     (tmp_path / "profiles").symlink_to(project_root() / "profiles")
     (tmp_path / "docs").mkdir()

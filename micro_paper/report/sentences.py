@@ -212,27 +212,24 @@ def deeper(gains: pd.DataFrame, scores: pd.DataFrame) -> str:
     )
 
 
-def persons(gains: pd.DataFrame, noise: pd.DataFrame) -> str:
+def persons(gains: pd.DataFrame) -> str:
     """Return what a person's own labels bring, a line of Markdown for the people of each largest number of labels.
 
-    A row counts whose gain lies above 0 by Holm's p-value (.05) and above what noise alone gives.
-
     Args:
-        gains: as `experiments.persons.gains_table` makes it; accuracy at the largest numbers of labels is read.
-        noise: budget and noise_limit, as `experiments.planted_taste.power` gives them.
+        gains: as `experiments.person_noise.against_noise` makes it, which says what counts; accuracy at the largest
+            numbers of labels is read.
     """
-    limits = noise.set_index("budget")["noise_limit"]
     accuracy = gains[(gains.metric == "accuracy") & (gains.labels == gains.people_with)]
     lines = []
     for most, part in accuracy.groupby("people_with", sort=False):
-        counts = (part.gain > 0) & (part.p_holm < 0.05) & (part.gain > limits.get(most, 0.0))
         rows, controls = part[~part.control.astype(bool)], part[part.control.astype(bool)]
         best = rows.loc[rows.gain.idxmax()]
         top = f"`{best.method}` {interval(best.gain, best.low, best.high, '+.3f')}"
         lines.append(
-            f"- With {most} labels of each of {part.n_people.iloc[0]} people {counts[rows.index].sum()} of {len(rows)} "
-            f"rows gain accuracy beyond noise, at most {top}; so do {counts[controls.index].sum()} of "
-            f"{len(controls)} controls."
+            f"- With {most} labels of each of {part.n_people.iloc[0]} people {rows.counts.sum()} of {len(rows)} rows "
+            f"gain accuracy by Holm over rows and beyond their own noise ({rows.counts_uncorrected.sum()} without "
+            f"Holm); the largest gain is {top}, noise alone gives {shown(best.noise_limit, '+.3f')} at most. So do "
+            f"{controls.counts.sum()} of {len(controls)} controls."
         )
     return "\n".join(lines)
 

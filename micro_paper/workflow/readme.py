@@ -133,9 +133,9 @@ def people_lines(root: Path | None = None) -> list[str]:
     """Return what a person's own labels bring at most, in the profiles whose persons are people, a line each."""
     lines = []
     for folder in sorted(((root or project_root()) / "results").glob("[!.]*")):
-        gains, noise = (folder / f"table_00_people_{slug}.csv" for slug in ("gains", "own_gain"))
-        if ORIGIN.get(folder.name) == "people" and gains.is_file() and noise.is_file():
-            lines.append(persons(pd.read_csv(gains), pd.read_csv(noise)).splitlines()[-1])  # with the most labels
+        gains = folder / "table_00_people_gains.csv"
+        if ORIGIN.get(folder.name) == "people" and gains.is_file():
+            lines.append(persons(pd.read_csv(gains)).splitlines()[-1])  # with the most labels
     return lines
 
 
