@@ -92,6 +92,7 @@ def load_world(
     synthetic_prompts: int = 1500,
     progress: bool = False,
     encoded: FeatureStore | None = None,
+    train_pairs: int = 0,
 ) -> World:
     """Load a world by name.
 
@@ -106,6 +107,8 @@ def load_world(
         synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test);
             the worlds of people have their own size.
         encoded: a store that holds the data set's texts, read in place of its pool's.
+        train_pairs: at most so many training pairs, spread over prompts and topics, the same for every seed; both
+            labels of two responses stay together (`size` of `data.load`). 0 = all. Synthetic worlds have their own size.
     """
     if name in synthetic_people.WORLDS:
         splits = synthetic_people.draw_world(name, fold=fold)
@@ -119,10 +122,10 @@ def load_world(
 
     info = data.describe(name)
     options = {"drop_unanimous": True} if drop_unanimous and info.kind == "rated" else {}
-    sets = {
-        split: data.load(name, split, fold=fold, **({} if split == "test" else options))
-        for split in ("train", "validation", "test")
-    }
+    if train_pairs < 0:
+        raise InputError(f"train_pairs must be at least 1, or 0 for all, got {train_pairs}")
+    of_split = {"train": options | ({"size": train_pairs} if train_pairs else {}), "validation": options, "test": {}}
+    sets = {split: data.load(name, split, fold=fold, **own) for split, own in of_split.items()}
     if info.kind == "tabular":
         splits = _tabular(sets)
         return World(name, fold, **splits, fingerprint=_fingerprint(splits))
@@ -135,6 +138,11 @@ def load_world(
     if info.kind == "rated":
         table = data.ratings(name)
         splits = {split: with_ratings(pairs, sets[split], table) for split, pairs in splits.items()}
+    if "mix" in sets["test"].column_names:
+        if features.heads_see:
+            raise InputError(f"{name} has no one criterion to put before the responses: give response_context without")
+        sentences = [data.CRITERIA[info.pool][attribute] for attribute in info.attributes]
+        splits = {split: with_mix(pairs, sets[split], encoded, sentences) for split, pairs in splits.items()}
     splits, alike = _without_alike(name, splits)
     return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address), alike=alike)
 
@@ -169,6 +177,37 @@ def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:
         found = np.array([place.get(key, -1) for key in keys], np.int64)
         table[where[found >= 0]] = values[found[found >= 0]]
     return replace(pairs, ratings=table, rating_names=names)
+
+
+def with_mix(pairs: Pairs, rows: Any, encoded: FeatureStore, sentences: Sequence[str]) -> Pairs:
+    """Return the pairs with mixed contexts: u(x, mix) = sum_c share_c u(x, c), and u(mix) = sum_c share_c u(c).
+
+    Args:
+        rows: the data set behind the pairs, in their order, with the column mix: shares of the criteria.
+        encoded: features; of every criterion with a share on a prompt it has u(x, c).
+        sentences: of the criteria.
+    """
+    shares = torch.tensor(rows["mix"][:], dtype=pairs.prompts.dtype).reshape(len(pairs), len(sentences))
+    distinct, first = np.unique(pairs.prompt.numpy(), return_index=True)
+    contexts = torch.zeros(len(pairs.prompts), len(sentences), pairs.prompts.shape[1], dtype=pairs.prompts.dtype)
+    criteria = torch.zeros(len(sentences), pairs.prompts.shape[1], dtype=pairs.prompts.dtype)
+    for number, sentence in enumerate(sentences):
+        used = np.unique(pairs.prompt[shares[:, number] > 0].numpy())
+        if len(used):
+            asked = rows.select(first[np.searchsorted(distinct, used)]).remove_columns("context")
+            found = encoded.pairs(asked.add_column("context", [sentence] * len(used)))
+            contexts[torch.from_numpy(used), number] = found.context_features.to(contexts)
+            criteria[number] = found.criterion_features[0].to(criteria)
+    keys = torch.cat([pairs.prompt[:, None].to(shares), shares], dim=1)
+    mixes, inverse = torch.unique(keys, dim=0, return_inverse=True)
+    weights = mixes[:, 1:]
+    return replace(
+        pairs,
+        contexts=torch.einsum("mc,mcq->mq", weights, contexts[mixes[:, 0].long()]),
+        context=inverse,
+        criteria=weights @ criteria,
+        criterion=inverse,
+    )
 
 
 @lru_cache(maxsize=4)
