@@ -85,8 +85,9 @@ def load(name: str, split: str = "train", **options: Any) -> Dataset:
     Returns:
         A datasets.Dataset in file order, columns pair_id, prompt_id, prompt (text or chat messages), chosen, rejected,
         attribute, context (the criterion's text, untemplated), source; where the data has them user_id, features,
-        stated attitudes, mix (shares of the known criteria), item_id (one of several tasks under a prompt), chosen_id and rejected_id (who wrote them), and
-        shown_first. prompt_id is what splits keep together: a topic or a document in data that have such.
+        stated attitudes, mix (shares of the attributes' criteria), item_id (one of several tasks under a prompt),
+        chosen_id and rejected_id (who wrote them), and shown_first. prompt_id is what splits keep together: a topic or
+        a document in data that have such.
 
     Raises:
         InputError: unknown name, split or option, or unusable data. MissingError: data that cannot be reached.

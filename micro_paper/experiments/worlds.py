@@ -107,8 +107,8 @@ def load_world(
         synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test);
             the worlds of people have their own size.
         encoded: a store that holds the data set's texts, read in place of its pool's.
-        train_pairs: at most so many training pairs, spread over prompts and topics, the same for every seed; both
-            labels of two responses stay together (`size` of `data.load`). 0 = all. Synthetic worlds have their own size.
+        train_pairs: at most so many training pairs, spread over prompts and topics, the same for every seed; all labels
+            of two responses stay together (`size` of `data.load`). 0 = all. Synthetic worlds have their own size.
     """
     if name in synthetic_people.WORLDS:
         splits = synthetic_people.draw_world(name, fold=fold)
@@ -187,16 +187,19 @@ def with_mix(pairs: Pairs, rows: Any, encoded: FeatureStore, sentences: Sequence
         encoded: features; of every criterion with a share on a prompt it has u(x, c).
         sentences: of the criteria.
     """
+    from datasets import Dataset
+
     shares = torch.tensor(rows["mix"][:], dtype=pairs.prompts.dtype).reshape(len(pairs), len(sentences))
-    distinct, first = np.unique(pairs.prompt.numpy(), return_index=True)
-    contexts = torch.zeros(len(pairs.prompts), len(sentences), pairs.prompts.shape[1], dtype=pairs.prompts.dtype)
+    _, first = np.unique(pairs.prompt.numpy(), return_index=True)  # a row of each prompt
+    stated = {c: [rows[int(i)][c] for i in first] for c in ("prompt", "chosen", "rejected")}
+    contexts = torch.zeros(len(first), len(sentences), pairs.prompts.shape[1], dtype=pairs.prompts.dtype)
     criteria = torch.zeros(len(sentences), pairs.prompts.shape[1], dtype=pairs.prompts.dtype)
     for number, sentence in enumerate(sentences):
-        used = np.unique(pairs.prompt[shares[:, number] > 0].numpy())
+        used = pairs.prompt[shares[:, number] > 0].unique()
         if len(used):
-            asked = rows.select(first[np.searchsorted(distinct, used)]).remove_columns("context")
-            found = encoded.pairs(asked.add_column("context", [sentence] * len(used)))
-            contexts[torch.from_numpy(used), number] = found.context_features.to(contexts)
+            asked = {c: [texts[i] for i in used] for c, texts in stated.items()} | {"context": [sentence] * len(used)}
+            found = encoded.pairs(Dataset.from_dict(asked))
+            contexts[used, number] = found.context_features.to(contexts)
             criteria[number] = found.criterion_features[0].to(criteria)
     keys = torch.cat([pairs.prompt[:, None].to(shares), shares], dim=1)
     mixes, inverse = torch.unique(keys, dim=0, return_inverse=True)
