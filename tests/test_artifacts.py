@@ -86,8 +86,8 @@ def test_table_in_two_forms(root, frame):
 
 
 def test_captions_say_how_many_pairs_train(root, frame):
-    for most, said in ((8000, " Training: at most 8,000 pairs of a fold."), (0, "")):
-        out = Artifacts("bundled", "05_stage2", {"train_pairs": most}, root)
+    for most, said in ((8000, " At most 8,000 pairs of a data set train in each fold."), (0, "")):
+        out = Artifacts("bundled", "05_stage2", {"most_train_pairs": most}, root)
         out.table(frame, 2, "accuracy", "Accuracy.")
         out.figure(figure(), 2, "accuracy", "A figure.")
         assert (out.build / "results" / "table_02_accuracy.md").read_text().startswith(f"Accuracy.{said}\n")

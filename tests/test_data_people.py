@@ -104,7 +104,7 @@ class TestStaged:
         average = enough.div(enough.sum(axis=1), axis=0).mean()
         own = counts.loc[one["user_id"]]
         assert one["mix"] == pytest.approx(((own + average) / (own.sum() + 1)).tolist())
-        assert one["attribute"] == ((own + average) / average).idxmax()
+        assert one["attribute"] == ((own + average) / (own.sum() + 1) - average).idxmax()
 
     def test_workers_with_fifty_choices_halve_by_topic(self, mirror: Path) -> None:
         frame = registry.build("ukp-workers").frame
@@ -596,7 +596,7 @@ def test_training_pairs_are_capped_whole(tmp_path: Path, features: dict, monkeyp
     """The same ones for every seed, of many topics, all labels of two responses together; validation and test stay."""
     upstream(tmp_path / "mirror" / "ukp_convarg")
     register(monkeypatch, tmp_path / "mirror")
-    whole, some = (load_world("ukp-criteria", **features, train_pairs=n) for n in (0, 5))
+    whole, some = (load_world("ukp-criteria", **features, most_train_pairs=n) for n in (0, 5))
     assert len(whole.train) > 5 >= len(some.train) > 0 and set(some.train.pair_id) < set(whole.train.pair_id)
     assert some.test.pair_id.tolist() == whole.test.pair_id.tolist()
     assert some.validation.pair_id.tolist() == whole.validation.pair_id.tolist()
@@ -604,8 +604,8 @@ def test_training_pairs_are_capped_whole(tmp_path: Path, features: dict, monkeyp
     frame = data.split_frame("ukp-criteria", "train").set_index("pair_id")["comparison_id"]
     kept = frame.index.isin(some.train.pair_id)
     assert not set(frame[kept]) & set(frame[~kept])
-    with pytest.raises(InputError, match="train_pairs"):
-        load_world("ukp-criteria", **features, train_pairs=-1)
+    with pytest.raises(InputError, match="most_train_pairs"):
+        load_world("ukp-criteria", **features, most_train_pairs=-1)
 
 
 def test_systems_alone_know_who_wrote_and_nothing_else(

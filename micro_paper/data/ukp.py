@@ -95,7 +95,7 @@ def mixed() -> Built:
     Of each person and topic the reasons on all other topics count that state exactly one criterion, MIN_REASONS or
     more. `mix` has the share of each of PATTERNS in them and in one more, which has the shares of the average person
     there. So it is known before the choice, and no reason for the choice itself, nor for any on its topic, is in it.
-    `attribute` is the criterion to which the person leans: whose share is the largest multiple of the average person's.
+    `attribute` is the criterion to which the person leans: whose share exceeds the average person's the most.
     There is no one `context`; of a mix the criteria are left out that nobody's reason states on that side of that
     debate, as no feature is taken of them. Further columns as in `criteria`.
     """
@@ -136,7 +136,7 @@ def person_mixes(table: pd.DataFrame) -> pd.DataFrame:
     other = other[other.sum(axis=1) >= MIN_REASONS]
     average = other.div(other.sum(axis=1), axis=0).groupby(level="topic").transform("mean")
     shares = (other + average).div(other.sum(axis=1) + 1, axis=0)
-    return shares.assign(leans=shares.div(average.where(average > 0)).idxmax(axis=1))
+    return shares.assign(leans=(shares - average).idxmax(axis=1))
 
 
 def judgements() -> pd.DataFrame:

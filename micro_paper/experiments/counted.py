@@ -11,7 +11,7 @@ import torch
 from micro_paper import data
 from micro_paper.data import registry
 from micro_paper.data.corpus import surface
-from micro_paper.experiments.evaluation import Evaluation, evaluate
+from micro_paper.experiments.evaluation import Evaluation, evaluate, renamed
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Derived, Pairs
@@ -99,11 +99,8 @@ def _row(
     columns: Sequence[str] = SIDES,
 ) -> Evaluation:
     counted = [counted_world(world, texts_of(world, columns), learn) for world in worlds]
-    result = evaluate(counted, [ORACLE], settings, seeds=seeds, budget=None)
-    for table in (result.probability, result.supervision, result.chosen):
-        table[name] = table.pop(ORACLE)
-    result.supervision[name] = f"attribute labels, in training and at test; {what}"
-    return result
+    supervision = f"attribute labels, in training and at test; {what}"
+    return renamed(evaluate(counted, [ORACLE], settings, seeds=seeds, budget=None), ORACLE, name, supervision)
 
 
 def texts_of(world: World, columns: Sequence[str] = SIDES) -> dict[str, Texts]:

@@ -103,16 +103,16 @@ def deeper_store(
 
 
 def deeper_folds(
-    names: Sequence[str], folds: int, settings: FeatureSettings, *, train_pairs: int = 0, **options: Any
+    names: Sequence[str], folds: int, settings: FeatureSettings, *, most_train_pairs: int = 0, **options: Any
 ) -> dict[str, list[World]]:
     """Return name -> its first `folds` rotations on the deeper features; only texts of these names are encoded.
 
     Args:
-        train_pairs: of `worlds.load_world`.
+        most_train_pairs: of `worlds.load_world`.
         options: of `deeper_store`: root, device.
     """
     encoded = deeper_store(names, settings, **options)
-    how = {"features": settings, "encoded": encoded, "train_pairs": train_pairs}
+    how = {"features": settings, "encoded": encoded, "most_train_pairs": most_train_pairs}
     return {name: load_folds(name, folds, **how) for name in dict.fromkeys(names)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from micro_paper.experiments.average_mix import AVERAGE_MIX, average_mix, has_mixes
 from micro_paper.experiments.counted import (
     BAG_OF_WORDS,
     SURFACE_COUNTS,
@@ -97,6 +98,8 @@ def left_out(world: World) -> dict[str, str]:
         reasons |= dict.fromkeys((BAG_OF_WORDS, SURFACE_COUNTS), "there are no texts to count in")
     if not has_systems(world.name):
         reasons[SYSTEM_ONLY] = "no system is named"
+    if not has_mixes(world.name):
+        reasons[AVERAGE_MIX] = "nobody's mix of criteria is known"
     if world.context_pairs.criteria is None or world.test.criteria is None:
         reasons["micro_criterion"] = "no criterion is read by itself"
     return reasons
@@ -110,7 +113,7 @@ def evaluate_rows(
     *,
     own: Mapping[str, Factory] = NO_OWN,
 ) -> Evaluation:
-    """Run every row of tables 2 and 3: HEADLINE, counts, systems and own with all seeds, the others with the first.
+    """Run every row of tables 2 and 3: HEADLINE, controls of a world and own with all seeds, others with the first.
 
     Rows that the world cannot give are left out, see `left_out`.
 
@@ -130,6 +133,8 @@ def evaluate_rows(
         parts += [surface_counts(worlds, settings, seeds), bag_of_words(worlds, settings, first)]
     if SYSTEM_ONLY not in without:
         parts.append(system_only(worlds, settings, seeds))
+    if AVERAGE_MIX not in without:
+        parts.append(average_mix(worlds, settings, seeds, budget))
     if own:  # they run last, as in `evaluate`, and stand behind the headline rows
         parts.insert(1, evaluate(worlds, (), settings, seeds=seeds, budget=budget, own=own))
     return merge(*parts)

@@ -92,7 +92,7 @@ def load_world(
     synthetic_prompts: int = 1500,
     progress: bool = False,
     encoded: FeatureStore | None = None,
-    train_pairs: int = 0,
+    most_train_pairs: int = 0,
 ) -> World:
     """Load a world by name.
 
@@ -107,8 +107,8 @@ def load_world(
         synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test);
             the worlds of people have their own size.
         encoded: a store that holds the data set's texts, read in place of its pool's.
-        train_pairs: at most so many training pairs, spread over prompts and topics, the same for every seed; all labels
-            of two responses stay together (`size` of `data.load`). 0 = all. Synthetic worlds have their own size.
+        most_train_pairs: at most so many training pairs, see `stratified`; the same ones for every row and seed of
+            runs. 0 = all. Validation and test are never cut, and synthetic worlds have their own size.
     """
     if name in synthetic_people.WORLDS:
         splits = synthetic_people.draw_world(name, fold=fold)
@@ -122,10 +122,15 @@ def load_world(
 
     info = data.describe(name)
     options = {"drop_unanimous": True} if drop_unanimous and info.kind == "rated" else {}
-    if train_pairs < 0:
-        raise InputError(f"train_pairs must be at least 1, or 0 for all, got {train_pairs}")
-    of_split = {"train": options | ({"size": train_pairs} if train_pairs else {}), "validation": options, "test": {}}
+    if most_train_pairs < 0:
+        raise InputError(f"most_train_pairs must be at least 1, or 0 for all, got {most_train_pairs}")
+    of_split = {"train": options, "validation": options, "test": {}}
     sets = {split: data.load(name, split, fold=fold, **own) for split, own in of_split.items()}
+    if 0 < most_train_pairs < len(sets["train"]):
+        labels = data.split_frame(name, "train", fold=fold, **options)
+        rng = np.random.default_rng(fold)
+        kept = stratified(labels["comparison_id"], labels["attribute"], most_train_pairs, rng)
+        sets["train"] = sets["train"].select(kept)
     if info.kind == "tabular":
         splits = _tabular(sets)
         return World(name, fold, **splits, fingerprint=_fingerprint(splits))
@@ -145,6 +150,25 @@ def load_world(
         splits = {split: with_mix(pairs, sets[split], encoded, sentences) for split, pairs in splits.items()}
     splits, alike = _without_alike(name, splits)
     return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address), alike=alike)
+
+
+def stratified(comparison: Sequence[str], attribute: Sequence[str], most: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of a random part of labelled pairs that has every attribute in the same share, in order.
+
+    Two responses stay with all of their labels: comparisons are drawn, alike from all that have the same labels.
+
+    Args:
+        comparison, attribute: (n,) which two responses a row compares, and on what.
+        most: at most so many rows.
+    """
+    rows = pd.DataFrame({"comparison": np.asarray(comparison), "attribute": np.asarray(attribute)})
+    whole = rows.groupby("comparison", sort=True)["attribute"].agg([lambda own: "\x1f".join(sorted(own)), "size"])
+    whole.columns = ["labels", "size"]
+    whole = whole.iloc[rng.permutation(len(whole))]
+    drawn = whole.groupby("labels")["size"].cumsum()
+    quota = whole.groupby("labels")["size"].transform("sum") * most / len(rows)
+    kept = whole.index[drawn <= quota]
+    return np.flatnonzero(rows["comparison"].isin(kept))
 
 
 def _without_alike(name: str, splits: Mapping[str, Pairs]) -> tuple[dict[str, Pairs], int]:
@@ -186,6 +210,9 @@ def with_mix(pairs: Pairs, rows: Any, encoded: FeatureStore, sentences: Sequence
         rows: the data set behind the pairs, in their order, with the column mix: shares of the criteria.
         encoded: features; of every criterion with a share on a prompt it has u(x, c).
         sentences: of the criteria.
+
+    Raises:
+        InputError: a share of a criterion that stands before no text; names it.
     """
     from datasets import Dataset
 
@@ -198,7 +225,12 @@ def with_mix(pairs: Pairs, rows: Any, encoded: FeatureStore, sentences: Sequence
         used = pairs.prompt[shares[:, number] > 0].unique()
         if len(used):
             asked = {c: [texts[i] for i in used] for c, texts in stated.items()} | {"context": [sentence] * len(used)}
-            found = encoded.pairs(Dataset.from_dict(asked))
+            try:
+                found = encoded.pairs(Dataset.from_dict(asked))
+            except InputError as error:
+                raise InputError(
+                    f"a mix has a share of a criterion that no text states, {sentence!r}: {error}"
+                ) from None
             contexts[used, number] = found.context_features.to(contexts)
             criteria[number] = found.criterion_features[0].to(criteria)
     keys = torch.cat([pairs.prompt[:, None].to(shares), shares], dim=1)

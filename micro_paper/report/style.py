@@ -63,6 +63,7 @@ _LOOKS = {  # colour, marker and, but for a whole one, line of each row of the g
     "bag_of_words": (BLACK, "x", ":"),
     "surface_counts": (GREY, "x", "-."),
     "system_only": (BLACK, "+", ":"),
+    "micro_average_mix": (RED, "+", ":"),
     "prompted": (BLUE, "*", ":"),
     "hyre": (PURPLE, "X"),
     "hyre_100": (PURPLE, "X", ":"),

@@ -230,9 +230,9 @@ class Artifacts:
         return self.build / kind / name
 
     def _said(self, caption: str) -> str:
-        """Return the caption with how many pairs methods were trained on, where the notebook caps them."""
-        most = self._origin["parameters"].get("train_pairs")
-        return f"{caption} Training: at most {most:,} pairs of a fold." if most else caption
+        """Return the caption with how many pairs train methods, where the notebook caps them."""
+        most = self._origin["parameters"].get("most_train_pairs")
+        return f"{caption} At most {most:,} pairs of a data set train in each fold." if most else caption
 
     def _line(self, entries: list[dict[str, Any]]) -> bytes:
         """Return the notebook's manifest with these files."""
