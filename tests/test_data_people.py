@@ -24,7 +24,8 @@ from micro_paper.data import registry, sources, ukp, wmt
 from micro_paper.data.splits import halves
 from micro_paper.errors import InputError
 from micro_paper.experiments import counted, main_tables
-from micro_paper.experiments.worlds import load_world, with_mix
+from micro_paper.experiments.average_mix import AVERAGE_MIX, has_mixes
+from micro_paper.experiments.worlds import load_world, stratified, with_mix
 from micro_paper.features import FeatureSettings
 from micro_paper.features.extract import pool_store
 from micro_paper.methods.settings import Settings
@@ -88,7 +89,8 @@ class TestStaged:
         """Shares of one person and topic counted again, and how many people there are."""
         frame = registry.build("ukp-mix").frame
         assert len(frame) == 40352 and frame["user_id"].nunique() == 171
-        assert frame.groupby("attribute")["user_id"].nunique().between(32, 41).all()
+        leaning = frame.groupby("attribute")["user_id"].nunique()  # whose lean differs by topic counts for each
+        assert leaning[list(ukp.PATTERNS)].tolist() == [60, 27, 30, 42, 45, 14, 21]
         assert frame["context"].isna().all() and frame["prompt_id"].nunique() == 16
         shares = np.array(frame["mix"].tolist())
         assert shares.sum(axis=1) == pytest.approx(np.ones(len(frame))) and (shares > 0).all()  # all 224 contexts exist
@@ -579,10 +581,13 @@ def test_a_mix_needs_the_features_of_its_criteria(
     rows = data.load("ukp-mix", "train")
     stated = set(registry.build("ukp-criteria").frame["attribute"])
     unstated = [number for number, name in enumerate(ukp.PATTERNS) if name not in stated]
+    assert has_mixes("ukp-mix") and not has_mixes("ukp-criteria") and not has_mixes("synthetic-audience")
+    assert AVERAGE_MIX not in main_tables.left_out(world)
+    assert AVERAGE_MIX in main_tables.left_out(load_world("ukp-criteria", **features))
     assert len(world.train) and unstated and not np.array(rows["mix"][:])[:, unstated].any()
     even = rows.remove_columns("mix").add_column("mix", [[1 / 7] * 7] * len(rows))
     encoded = pool_store("ukp-mix", features["features"], features["store"], device="cpu")
-    with pytest.raises(InputError, match="lacks"):
+    with pytest.raises(InputError, match=f"no text states, '{data.CRITERIA['ukp'][list(ukp.PATTERNS)[unstated[0]]]}"):
         with_mix(encoded.pairs(rows), even, encoded, [data.CRITERIA["ukp"][name] for name in ukp.PATTERNS])
 
 
@@ -593,7 +598,7 @@ def test_a_mix_stands_before_no_response(tmp_path: Path, features: dict, monkeyp
 
 
 def test_training_pairs_are_capped_whole(tmp_path: Path, features: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same ones for every seed, of many topics, all labels of two responses together; validation and test stay."""
+    """The same ones in every call, all labels of two responses together; validation and test stay as they are."""
     upstream(tmp_path / "mirror" / "ukp_convarg")
     register(monkeypatch, tmp_path / "mirror")
     whole, some = (load_world("ukp-criteria", **features, most_train_pairs=n) for n in (0, 5))
@@ -604,8 +609,30 @@ def test_training_pairs_are_capped_whole(tmp_path: Path, features: dict, monkeyp
     frame = data.split_frame("ukp-criteria", "train").set_index("pair_id")["comparison_id"]
     kept = frame.index.isin(some.train.pair_id)
     assert not set(frame[kept]) & set(frame[~kept])
+    again = load_world("ukp-criteria", **features, most_train_pairs=5)
+    assert again.train.pair_id.tolist() == some.train.pair_id.tolist() and again.fingerprint == some.fingerprint
+    more = load_world("ukp-criteria", **features, most_train_pairs=10**6)
+    assert more.fingerprint == whole.fingerprint  # a cap above all is none
     with pytest.raises(InputError, match="most_train_pairs"):
         load_world("ukp-criteria", **features, most_train_pairs=-1)
+
+
+def test_a_part_of_the_pairs_has_every_attribute_in_its_share() -> None:
+    """In file order a prefix would have one attribute alone; a draw by pair would part the labels of two responses."""
+    attribute = ["detail"] * 600 + ["tone"] * 60 + ["clear", "detail"] * 170
+    comparison = [f"c{i}" for i in range(660)] + [f"d{i // 2}" for i in range(340)]
+    drawn = [stratified(comparison, attribute, 200, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert drawn[0].tolist() == drawn[1].tolist() == sorted(drawn[0]) and drawn[0].tolist() != drawn[2].tolist()
+    for rows in (drawn[0], drawn[2]):
+        assert 198 <= len(rows) <= 200
+        kept = {name: sum(attribute[i] == name for i in rows) for name in set(attribute)}
+        assert kept == pytest.approx({"detail": 154, "tone": 12, "clear": 34}, abs=2)
+        parted = {comparison[i] for i in rows} & {comparison[i] for i in set(range(1000)) - set(rows)}
+        assert not parted
+    # a kind of which there is one comparison is drawn as often as any other
+    names, labels = [f"c{i}" for i in range(700)], ["a"] * 699 + ["b"]
+    once = sum(699 in stratified(names, labels, 70, np.random.default_rng(seed)) for seed in range(200))
+    assert 8 <= once <= 34
 
 
 def test_systems_alone_know_who_wrote_and_nothing_else(

@@ -155,19 +155,21 @@ def load_world(
 def stratified(comparison: Sequence[str], attribute: Sequence[str], most: int, rng: np.random.Generator) -> np.ndarray:
     """Return the rows of a random part of labelled pairs that has every attribute in the same share, in order.
 
-    Two responses stay with all of their labels: comparisons are drawn, alike from all that have the same labels.
+    Two responses stay with all of their labels. Of all kinds of comparisons, told apart by their labels, the same share
+    is drawn.
 
     Args:
         comparison, attribute: (n,) which two responses a row compares, and on what.
-        most: at most so many rows.
+        most: at most so many rows, and nearly as many where there are.
     """
     rows = pd.DataFrame({"comparison": np.asarray(comparison), "attribute": np.asarray(attribute)})
     whole = rows.groupby("comparison", sort=True)["attribute"].agg([lambda own: "\x1f".join(sorted(own)), "size"])
     whole.columns = ["labels", "size"]
     whole = whole.iloc[rng.permutation(len(whole))]
-    drawn = whole.groupby("labels")["size"].cumsum()
-    quota = whole.groupby("labels")["size"].transform("sum") * most / len(rows)
-    kept = whole.index[drawn <= quota]
+    of_labels = whole.groupby("labels")["size"]
+    reached = of_labels.cumsum() - whole["size"] * rng.random(len(whole))  # a rare kind stands anywhere, not last
+    whole = whole.iloc[np.argsort(reached / of_labels.transform("sum"), kind="stable")]
+    kept = whole.index[whole["size"].cumsum() <= most]
     return np.flatnonzero(rows["comparison"].isin(kept))
 
 
