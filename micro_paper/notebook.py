@@ -87,8 +87,8 @@ class Notebook:
 
     @property
     def data(self) -> dict[str, Any]:
-        """How data sets are read: feature settings, device and size of synthetic ones, as keywords."""
-        names = ("device", "synthetic_prompts")
+        """How data sets are read: feature settings, device, size of synthetic ones and of training, as keywords."""
+        names = ("device", "synthetic_prompts", "most_train_pairs")
         return {"features": self.features} | {name: self.parameters[name] for name in names if name in self.parameters}
 
     def folds(self, name: str, **changed: Any) -> list[World]:

@@ -459,6 +459,27 @@ def test_wmt_is_read_above_its_systems_alone():
     assert PLAN.standing("C07", "wmt-mqm").may == PLAN.standing("C18", "wmt-mqm").may == protocol.CANNOT
 
 
+@pytest.mark.parametrize("claim", ["C21", "C45"])
+def test_a_gain_on_a_mix_counts_above_the_average_persons_alone(claim):
+    rows = full(claim, dataset="ukp-mix")
+    assert judged(*rows).verdict == CANNOT and "no result against micro_average_mix" in judged(*rows).why
+    for ends, verdict in (((0.01, 0.03), HOLDS), (OPEN, CANNOT), (LOST, CANNOT)):
+        average = part(claim, *ends, "micro_average_mix", "control", dataset="ukp-mix")
+        assert judged(*rows, average).verdict == verdict
+    with pytest.raises(InputError, match="reference is 'micro_average_mix'"):
+        part(claim, 0.01, 0.03, "micro_average_mix", "control", dataset="bundled-rpr")
+
+
+def test_further_sweeps_speak_of_labelled_contexts_alone():
+    assert sweeps.decides("ukp-mix") and sweeps.decides("bundled-rpr")
+    assert not sweeps.decides("ukp-criteria") and not sweeps.decides("bundled-rpr-aligned")
+    table = sweeps.evidence(swept("bundled-helpsteer"), swept(), [swept("ukp-mix")])
+    assert set(table[table.dataset == "ukp-mix"].claim) == {"C31"}
+    assert set(table[table.dataset == "ukp-mix"].kind) == {"up", "control"}
+    without = sweeps.evidence(swept("bundled-helpsteer"), swept())
+    pd.testing.assert_frame_equal(table[table.dataset != "ukp-mix"].reset_index(drop=True), without)
+
+
 @pytest.mark.parametrize("claim", ["C41", "C42"])
 def test_a_deeper_cut_is_no_larger_backbone(claim):
     deeper = part(claim, 0.1, 0.2, kind="shown")

@@ -27,6 +27,7 @@ shared_base_mlp: shared base, curved prior | micro_hyre: HyRe on MiCRo's heads |
 drms_random: DRMs, random heads | shared_base_best: shared base, best head
 hyre_100: HyRe, 100 heads | drms_100: DRMs, 100 heads | armo_published: ARMO, as published
 prompted: prompted | surface_counts: surface counts
+system_only: systems alone | micro_average_mix: MiCRo, average mix
 lore: LoRe | pal: PAL | vpl: VPL | bag_of_words: bag of words, oracle | hyre: HyRe | drms: DRMs | armo: ARMO
 length: length | random_heads: random heads | pca_heads: PCA heads | shuffled_router: shuffled router
 criterion_fewshot: criterion, few-shot | single_exact: single, converged

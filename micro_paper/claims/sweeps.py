@@ -7,14 +7,14 @@ the t interval of their mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from micro_paper.claims import protocol
-from micro_paper.claims.evidence import Entry, Part, collect
+from micro_paper.claims.evidence import Entry, Part, collect, frame
 from micro_paper.experiments.evaluation import sample
 from micro_paper.experiments.sweeps import SELECTIONS, Sweep
 from micro_paper.intervals import Interval, jackknife, t_interval
@@ -222,10 +222,20 @@ ENTRIES = (
 )
 
 
-def evidence(helpsteer: Sweep, rpr: Sweep) -> pd.DataFrame:
-    """Return the evidence of both sweeps, in the columns of `evidence.COLUMNS`."""
+FURTHER = "C31"  # what further data sets are swept for: at the fixed budget and number of heads alone
+
+
+def decides(dataset: str) -> bool:
+    """Return whether a further data set may decide the claim that such are swept for."""
+    return protocol.read().standing(FURTHER, dataset).may == protocol.DECIDES
+
+
+def evidence(helpsteer: Sweep, rpr: Sweep, further: Sequence[Sweep] = ()) -> pd.DataFrame:
+    """Return the evidence of both sweeps, in the columns of `evidence.COLUMNS`, and of further ones on C31 alone."""
     plan = protocol.read()
-    return collect(
-        ENTRIES,
-        {"helpsteer": Finding(helpsteer, "HelpSteer2", plan), "rpr": Finding(rpr, "RPR", plan)},
-    )
+    both = {"helpsteer": Finding(helpsteer, "HelpSteer2", plan), "rpr": Finding(rpr, "RPR", plan)}
+    rows = collect(ENTRIES, both).to_dict("records")
+    entries = [entry for entry in ENTRIES if entry.claim == FURTHER]
+    for found in further:
+        rows += collect(entries, {"rpr": Finding(found, "", plan)}).to_dict("records")
+    return frame(rows)

@@ -144,6 +144,7 @@ ENTRIES: dict[str, Entry] = {
     "conjoint-immigration": _conjoint("conjoint-immigration", "Hainmueller, Hopkins and Yamamoto (2014)"),
     "ukp-criteria": _ukp(ukp.criteria, tuple(ukp.PATTERNS), uncoded=False),
     "ukp-workers": _ukp(ukp.workers, (ukp.CONVINCING,)),
+    "ukp-mix": _ukp(ukp.mixed, tuple(ukp.PATTERNS)),
     "wmt-mqm": Entry(
         wmt.build,
         "rated",

@@ -1,4 +1,4 @@
-"""Controls on counts in place of features: a supervised head an attribute on words, or on what needs no reading."""
+"""Controls without features: a supervised head an attribute on words, on what needs no reading, or on who wrote."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import numpy as np
 import torch
 
 from micro_paper import data
+from micro_paper.data import registry
 from micro_paper.data.corpus import surface
-from micro_paper.experiments.evaluation import Evaluation, evaluate
+from micro_paper.experiments.evaluation import Evaluation, evaluate, renamed
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.pairs import Derived, Pairs
 
 MAX_WORDS = 1000
-BAG_OF_WORDS, SURFACE_COUNTS = "bag_of_words", "surface_counts"
-ORACLE = "oracle_attribute_exact"  # what both rows are, but for features
+BAG_OF_WORDS, SURFACE_COUNTS, SYSTEM_ONLY = "bag_of_words", "surface_counts", "system_only"
+SIDES = ("chosen", "rejected")
+WRITERS = ("chosen_id", "rejected_id")  # columns of who wrote them, where the data name systems
+ORACLE = "oracle_attribute_exact"  # what these rows are, but for features
 
 Texts = Mapping[str, Sequence[str]]  # "chosen" and "rejected" -> responses
 Counter = Callable[[Sequence[str]], np.ndarray]  # texts (m,) -> counts (m, c)
@@ -46,6 +49,26 @@ def surface_counts(worlds: Sequence[World], settings: Settings, seeds: Sequence[
     return _row(SURFACE_COUNTS, what, lambda _: surface.surface_counts, worlds, settings, seeds)
 
 
+def has_systems(name: str) -> bool:
+    """Whether the data set of that name says which system wrote a response."""
+    return has_text(name) and WRITERS[0] in registry.build(name).frame
+
+
+def system_only(worlds: Sequence[World], settings: Settings, seeds: Sequence[int]) -> Evaluation:
+    """Return the row "system_only": as `bag_of_words`, on which system wrote a response, one of the training systems.
+
+    Where the same systems answer every prompt, what is above chance here is told without reading.
+    """
+    what = "who wrote a response in place of features"
+    return _row(SYSTEM_ONLY, what, systems_of, worlds, settings, seeds, WRITERS)
+
+
+def systems_of(writers: Sequence[str]) -> Counter:
+    """Return one-hot columns of the training systems; another system has none."""
+    known = np.array(sorted(set(writers)))
+    return lambda names: (np.asarray(names)[:, None] == known).astype(np.float64)
+
+
 def words_of(responses: Sequence[str]) -> Counter:
     """Return the log counts of the most frequent words of the training responses."""
     from sklearn.feature_extraction.text import CountVectorizer
@@ -61,7 +84,7 @@ def counted_world(world: World, texts: Mapping[str, Texts], learn: Callable[[Seq
         texts: split -> the responses of its pairs, in their order.
         learn: gives the counter by the distinct training responses.
     """
-    counter = learn(list(dict.fromkeys(t for side in ("chosen", "rejected") for t in texts["train"][side])))
+    counter = learn(list(dict.fromkeys(t for side in SIDES for t in texts["train"][side])))
     splits = {split: _counted(getattr(world, split), own, counter) for split, own in texts.items()}
     return replace(world, **splits, fingerprint=f"{world.fingerprint}:counts")
 
@@ -73,23 +96,25 @@ def _row(
     worlds: Sequence[World],
     settings: Settings,
     seeds: Sequence[int],
+    columns: Sequence[str] = SIDES,
 ) -> Evaluation:
-    counted = [counted_world(world, texts_of(world), learn) for world in worlds]
-    result = evaluate(counted, [ORACLE], settings, seeds=seeds, budget=None)
-    for table in (result.probability, result.supervision, result.chosen):
-        table[name] = table.pop(ORACLE)
-    result.supervision[name] = f"attribute labels, in training and at test; {what}"
-    return result
+    counted = [counted_world(world, texts_of(world, columns), learn) for world in worlds]
+    supervision = f"attribute labels, in training and at test; {what}"
+    return renamed(evaluate(counted, [ORACLE], settings, seeds=seeds, budget=None), ORACLE, name, supervision)
 
 
-def texts_of(world: World) -> dict[str, Texts]:
-    """Return the responses of each split's pairs, in the order of the pairs, which are some of the data set's."""
+def texts_of(world: World, columns: Sequence[str] = SIDES) -> dict[str, Texts]:
+    """Return the responses of each split's pairs, in the order of the pairs, which are some of the data set's.
+
+    Args:
+        columns: of the chosen and the rejected response: their texts, or who wrote them.
+    """
     found = {}
     for split in ("train", "validation", "test"):
         rows = data.load(world.name, split, fold=world.fold)
         place = {name: i for i, name in enumerate(rows["pair_id"][:])}
         order = [place[name] for name in getattr(world, split).pair_id.tolist()]
-        sides = {side: rows[side][:] for side in ("chosen", "rejected")}
+        sides = {side: rows[column][:] for side, column in zip(SIDES, columns, strict=True)}
         found[split] = {side: [texts[i] for i in order] for side, texts in sides.items()}
     return found
 

@@ -156,6 +156,15 @@ def _done(
     return fitted if budget is None else (yield from fitted.adapting(budget))
 
 
+def renamed(evaluation: Evaluation, row: str, name: str, supervision: str) -> Evaluation:
+    """Return the evaluation with `row` under another name, as a control that sees what `supervision` says."""
+    tables = {table: dict(getattr(evaluation, table)) for table in ("probability", "supervision", "chosen")}
+    for table in tables.values():
+        table[name] = table.pop(row)
+    tables["supervision"][name] = supervision
+    return replace(evaluation, **tables)
+
+
 def merge(*evaluations: Evaluation) -> Evaluation:
     """Return one evaluation with the methods of all, which were tested on the same pairs.
 

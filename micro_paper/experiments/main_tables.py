@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from micro_paper.experiments.counted import BAG_OF_WORDS, SURFACE_COUNTS, bag_of_words, has_text, surface_counts
+from micro_paper.experiments.average_mix import AVERAGE_MIX, average_mix, has_mixes
+from micro_paper.experiments.counted import (
+    BAG_OF_WORDS,
+    SURFACE_COUNTS,
+    SYSTEM_ONLY,
+    bag_of_words,
+    has_systems,
+    has_text,
+    surface_counts,
+    system_only,
+)
 from micro_paper.experiments.evaluation import Evaluation, by_pair, evaluate, merge
 from micro_paper.experiments.hyre_protocol import compare_on_rest, rest_values
 from micro_paper.experiments.runs import NO_OWN
@@ -86,6 +96,10 @@ def left_out(world: World) -> dict[str, str]:
     reasons = {}
     if not has_text(world.name):
         reasons |= dict.fromkeys((BAG_OF_WORDS, SURFACE_COUNTS), "there are no texts to count in")
+    if not has_systems(world.name):
+        reasons[SYSTEM_ONLY] = "no system is named"
+    if not has_mixes(world.name):
+        reasons[AVERAGE_MIX] = "nobody's mix of criteria is known"
     if world.context_pairs.criteria is None or world.test.criteria is None:
         reasons["micro_criterion"] = "no criterion is read by itself"
     return reasons
@@ -99,7 +113,7 @@ def evaluate_rows(
     *,
     own: Mapping[str, Factory] = NO_OWN,
 ) -> Evaluation:
-    """Run every row of tables 2 and 3: HEADLINE, surface counts and own with all seeds, the others with the first.
+    """Run every row of tables 2 and 3: HEADLINE, controls of a world and own with all seeds, others with the first.
 
     Rows that the world cannot give are left out, see `left_out`.
 
@@ -117,16 +131,23 @@ def evaluate_rows(
     ]
     if has_text(worlds[0].name):
         parts += [surface_counts(worlds, settings, seeds), bag_of_words(worlds, settings, first)]
+    if SYSTEM_ONLY not in without:
+        parts.append(system_only(worlds, settings, seeds))
+    if AVERAGE_MIX not in without:
+        parts.append(average_mix(worlds, settings, seeds, budget))
     if own:  # they run last, as in `evaluate`, and stand behind the headline rows
         parts.insert(1, evaluate(worlds, (), settings, seeds=seeds, budget=budget, own=own))
     return merge(*parts)
 
 
 def evaluate_beside(worlds: Sequence[World], settings: Settings, seeds: Sequence[int], budget: int) -> Evaluation:
-    """Run the rows BESIDE and surface counts with the first FEW seeds; arguments as for `evaluate_rows`."""
-    few = list(seeds)[:FEW]
+    """Run the rows BESIDE, surface counts and systems with the first FEW seeds; arguments as for `evaluate_rows`."""
+    few, without = list(seeds)[:FEW], left_out(worlds[0])
+    controls = [
+        row for name, row in ((SURFACE_COUNTS, surface_counts), (SYSTEM_ONLY, system_only)) if name not in without
+    ]
     found = evaluate(worlds, BESIDE, settings, seeds=few, budget=budget)
-    return merge(found, surface_counts(worlds, settings, few)) if has_text(worlds[0].name) else found
+    return merge(found, *(row(worlds, settings, few) for row in controls))
 
 
 def on_rest(evaluation: Evaluation, *, shots: int, resamples: int, seed: int) -> pd.DataFrame:

@@ -62,6 +62,8 @@ _LOOKS = {  # colour, marker and, but for a whole one, line of each row of the g
     "vpl": (BLUE, "3", "-."),
     "bag_of_words": (BLACK, "x", ":"),
     "surface_counts": (GREY, "x", "-."),
+    "system_only": (BLACK, "+", ":"),
+    "micro_average_mix": (RED, "+", ":"),
     "prompted": (BLUE, "*", ":"),
     "hyre": (PURPLE, "X"),
     "hyre_100": (PURPLE, "X", ":"),
