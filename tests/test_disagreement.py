@@ -53,6 +53,12 @@ def pairs() -> Pairs:
     return everyone(load_world("synthetic-people"))
 
 
+def test_a_taste_planted_along_length_is_seen_in_the_made_population() -> None:
+    table, _ = planted_taste.power("synthetic-people", [50], rng(0), n_draws=20)
+    seen = table.set_index("taste")["seen"]
+    assert seen["planted"] > 0.8 and seen["none"] < 0.2
+
+
 class TestFromPairs:
     def test_sides_are_as_they_were_shown(self, pairs) -> None:
         judged = from_pairs(pairs)

@@ -46,7 +46,7 @@ def persons(
 
     A person's reward is a common direction, plus `difference` times a mixture of TASTES directions whose shares are
     the person's own (Dirichlet 0.3, so that one mostly leads; the mean over people is taken off), plus a small
-    direction of the person alone. What is better by the common direction is longer on average (correlation .6); length
+    direction of the person alone. What is better by the common direction is longer on average (correlation .8); length
     itself moves no choice, nor does which response a person was shown first, a coin flip.
 
     Args:
@@ -76,7 +76,7 @@ def persons(
     margin = ((responses[2 * judged] - responses[2 * judged + 1]) * rewards[person]).sum(axis=1)
     first = rng.random(len(judged)) < 1 / (1 + np.exp(-margin))
     n = len(judged)
-    lengths = 40 + 10 * (0.6 * (responses @ common[0]) + 0.8 * rng.normal(size=len(responses)))
+    lengths = 40 + 10 * (0.8 * (responses @ common[0]) + 0.6 * rng.normal(size=len(responses)))
     pairs = Pairs(
         responses=torch.from_numpy(responses),
         chosen=torch.from_numpy(2 * judged + ~first),
