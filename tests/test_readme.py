@@ -75,8 +75,12 @@ def test_rows_of_the_readme_exist_and_are_said_once():
     [("bundled-helpsteer", True), ("bundled-rpr", True), ("summeval", True), ("ukp-mix", True), ("ukp-criteria", False)]
     + [("summeval-reversals", False), ("bundled-rpr-aligned", False), ("wmt-mqm", False), ("unheard of", False)],
 )
-def test_companions_and_controls_are_not_counted(dataset, may):
-    assert readme.may_decide(dataset) == may
+def test_companions_and_controls_are_not_counted(dataset, may, monkeypatch):
+    rows = pd.DataFrame({"dataset": [dataset, "summeval"], "method": "single"})
+    monkeypatch.setattr(readme, "committed_rows", lambda root: rows)
+    assert (dataset in list(readme.deciding_rows().dataset)) == may
+    monkeypatch.setattr(readme, "committed_rows", lambda root: rows[:0])
+    assert readme.deciding_rows().empty and "method" in readme.deciding_rows()
 
 
 def test_the_diagnosis_is_computed_from_its_tables(tmp_path):

@@ -98,7 +98,7 @@ def front_block(root: Path | None = None) -> str:
         ("A converged few-shot classifier of the criterion exceeds it", "criterion_fewshot_exact", "does not"),
         ("With every open choice made within the same labels, MiCRo+ exceeds it", "micro_plus", "does not"),
     ]
-    counts = rows[rows.dataset.map(may_decide)]
+    counts = deciding_rows(root)
     lines = [
         f"- {text} {counted(part, verdict)}."
         for text, method, verdict in said
@@ -117,9 +117,11 @@ def front_block(root: Path | None = None) -> str:
     return "\n".join([front_table(root), "", *lines, *people_lines(root)])
 
 
-def may_decide(dataset: str) -> bool:
-    """Return whether the data set may decide that `micro` exceeds rows; companions and controls do not count."""
-    return any(protocol.read().standing(claim, dataset).may == protocol.DECIDES for claim in COMPARE)
+def deciding_rows(root: Path | None = None) -> pd.DataFrame:
+    """Return the committed rows of data sets that may decide COMPARE; those of companions and controls do not count."""
+    rows, known = committed_rows(root), protocol.read()
+    decides = [any(known.standing(claim, name).may == protocol.DECIDES for claim in COMPARE) for name in rows.dataset]
+    return rows.loc[decides]
 
 
 def diagnosis_block(root: Path | None = None) -> str:
