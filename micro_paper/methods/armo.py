@@ -100,7 +100,7 @@ class Armo(PromptOnly):
         return self._end_stage1(validation)
 
     def _adjusted(self, names: Sequence[str], weight: Tensor, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the regressions' weights (A, d) as the gate mixes them."""
+        """Return the regressions' weights (A, d) as the gate mixes them, from training responses' features, lengths."""
         return weight
 
     def _gates(self, pairs: Pairs, rows: Tensor) -> Tensor:
@@ -136,7 +136,9 @@ class Armo(PromptOnly):
                     errors = truth - weight[i] @ x.T - bias[i][:, None]
                     chosen[name] = int(errors.square().mean(dim=1).argmin())
         weight = torch.stack([weight[i, chosen[name]] for i, name in enumerate(names)])
-        weight = self._adjusted(names, weight, features.cpu().double(), train_pairs.lengths.cpu().double())
+        seen = torch.cat([train_pairs.chosen, train_pairs.rejected]).unique().cpu()  # tables hold every split's texts
+        lengths = train_pairs.lengths.cpu().double()[seen]
+        weight = self._adjusted(names, weight, features.cpu().double()[seen], lengths)
         return names, weight, {name: PENALTIES[place] for name, place in chosen.items()}
 
 
