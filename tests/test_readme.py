@@ -121,12 +121,15 @@ def test_the_diagnosis_is_computed_from_its_tables(tmp_path):
     assert readme.diagnosis_block(tmp_path) == ""  # half of it
 
 
-@pytest.mark.parametrize("fault", ["cell", "column", "text"])
+@pytest.mark.parametrize("fault", ["cell", "column", "chance", "text"])
 def test_damaged_tables_of_attribution_are_named(tmp_path, fault):
     publish_attribution(tmp_path, {at: value for at, value in CELLS.items() if fault != "cell" or at != (TRUE, LAST)})
     table = tmp_path / "results" / "bundled" / "table_00_attribution.csv"
     if fault == "column":
         pd.read_csv(table).drop(columns="value").to_csv(table, index=False)
+    if fault == "chance":
+        probes = table.with_name("table_00_readability.csv")
+        pd.read_csv(probes).drop(columns="chance").to_csv(probes, index=False)
     if fault == "text":
         table.write_text("")
     with pytest.raises(InputError, match="table_00_attribution.csv .*publish profile bundled again"):
@@ -145,7 +148,7 @@ def test_the_answer_is_computed_from_the_tables(tmp_path):
     said = "on 1 of 2 data sets (bundled-rpr +0.050), and falls below it on ukp-mix."
     assert all(f"- MiCRo exceeds {text} {said}" in block for text in readme.EXCEEDED.values())
     assert "classifier of the criterion exceeds MiCRo on 1 of 2 data sets (ukp-mix +0.040)." in block
-    assert "claims" not in block and "not counted" not in block  # none are judged here, and both data sets count
+    assert "claims" not in block and "Not counted" not in block  # none are judged here, and both data sets count
     assert block.startswith(readme.front_table(tmp_path) + "\n\n- ")
     assert set(readme.committed_rows(tmp_path).profile) == {"bundled", "open"}
 
@@ -156,7 +159,7 @@ def test_companions_and_controls_are_named_and_not_counted(tmp_path):
     assert "| accuracy on unseen prompts | ukp-mix (people) |" in block
     assert block.count("on 1 of 1 data sets (ukp-mix +0.020).") == len(readme.EXCEEDED)
     named = "ukp-criteria (companion), summeval-reversals (control), new (cannot decide)"
-    assert f"not counted: {named}." in block and block.count("ukp-criteria") == 1
+    assert f"Not counted: {named}." in block and block.count("ukp-criteria") == 1
     assert set(readme.deciding_rows(tmp_path).dataset) == {"ukp-mix"}
     assert "**open, ukp-mix**: `micro`" in pages and "**open, ukp-criteria** (companion): `micro`" in pages
 
