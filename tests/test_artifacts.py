@@ -214,7 +214,7 @@ def test_predictions_refuse(root, monkeypatch):
     out.predictions(good)
     monkeypatch.setattr(artifacts, "PREDICTIONS_LIMIT", 1000)
     with pytest.raises(InputError, match="the limit"):
-        out.predictions(good, "more")
+        out.predictions(good.rename(columns={"p": "right"}), "decisions_05")
     out.predictions(good)  # the same file again does not count twice
 
 

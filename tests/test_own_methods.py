@@ -379,7 +379,7 @@ def test_an_edit_makes_its_notebooks_again_and_nothing_is_published(checkout, ma
 def test_notebook_05_shows_an_own_row_in_every_table(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
     quick = {"synthetic_prompts": 300, "n_seeds": 1, "n_folds": 1, "epochs": 1, "stage2_epochs": 1, "heads_rpr": 5}
-    quick |= {"budget": 15, "few_shot": 2, "resamples": 1, "n_bootstrap": 100}
+    quick |= {"budget": 15, "few_shot": 2, "resamples": 1}
     methods = f"'{folder}/mine.py:Mine'"
     done = run("05", overrides=[*((name, str(value)) for name, value in quick.items()), ("methods", methods)])
     results = tmp_path / "build" / "smoke" / "results"

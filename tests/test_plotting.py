@@ -146,7 +146,7 @@ def test_each_person_row_has_its_own_limit_of_noise():
 
 def test_every_method_has_its_own_look():
     persons = set(PERSON_ROWS) - set(METHODS)  # drawn beside each other and beside LoRe, PAL and VPL alone
-    for names, count in ((style.STYLES.keys() - persons, 34), (PERSON_ROWS.keys(), 14)):
+    for names, count in ((style.STYLES.keys() - persons, 38), (PERSON_ROWS.keys(), 14)):
         whole = [(s.colour, s.marker, s.line) for s in map(style.STYLES.get, names)]
         assert len(set(whole)) == len(whole) == count
     looks = [(s.colour, s.marker) for s in style.STYLES.values()]

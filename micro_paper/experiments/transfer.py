@@ -39,8 +39,7 @@ def transfer_world(source: World, target: World, *, shared: str = "refuse") -> W
 
     Heads and prompt router see the source alone: its training pairs, and its validation pairs for the epoch. Stage 2
     belongs to the target: its context-labelled pairs are drawn from the target's training pairs, and what they leave
-    open (tau, the penalty of the few-shot control) is chosen on the target's validation pairs. Test pairs are the
-    target's.
+    open is chosen within them, or on the target's validation pairs in rows that say so. Test pairs are the target's.
 
     Args:
         source, target: worlds on features of the same backbone, of the same fold where they share prompts.

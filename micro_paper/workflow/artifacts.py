@@ -177,7 +177,7 @@ class Artifacts:
                 predictions would exceed 16 MB; with methods of one's own, which are not published, they may.
         """
         stem("table", 0, name)
-        columns = meanings("predictions", frame.columns)
+        columns = meanings(name, frame.columns)
         content = formatting.parquet(frame)
         file = f"results/{name}.parquet"
         others = [p for p in (self.build / "results").glob("*.parquet") if p.name != f"{name}.parquet"]
