@@ -279,24 +279,29 @@ def test_another_file_begins_anew(tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.fixture
+def shown_by_the_docs(tmp_path, monkeypatch, capsys):
+    """Run the one example of docs/DATA.md that has a text in it, in a folder of its own: the lines that it prints."""
+
+    def run(text):
+        blocks = (ROOT / "docs" / "DATA.md").read_text().split("```python\n")
+        (code,) = (block.partition("```")[0] for block in blocks if text in block)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
+        exec(compile(code, "docs/DATA.md", "exec"), {})
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
 @pytest.mark.long
-def test_the_example_of_one_person_runs(tmp_path, monkeypatch, capsys):
-    blocks = (ROOT / "docs" / "DATA.md").read_text().split("```python\n")
-    (code,) = (block.partition("```")[0] for block in blocks if "adapt_to_user" in block)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
-    exec(compile(code, "docs/DATA.md", "exec"), {})
-    nobody, dora = capsys.readouterr().out.splitlines()
+def test_the_example_of_one_person_runs(shown_by_the_docs):
+    nobody, dora = shown_by_the_docs("adapt_to_user")
     assert "index=0" in nobody.split("),")[0] and "index=1" in dora.split("),")[0]
 
 
-def test_the_example_of_the_docs_runs(tmp_path, monkeypatch, capsys):
-    blocks = (ROOT / "docs" / "DATA.md").read_text().split("```python\n")
-    (code,) = (block.partition("```")[0] for block in blocks if "differences(results)" in block)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MICRO_PAPER_BUILD", str(tmp_path / "build"))
-    exec(compile(code, "docs/DATA.md", "exec"), {})
-    shown = capsys.readouterr().out.splitlines()
+def test_the_example_of_the_docs_runs(shown_by_the_docs):
+    shown = shown_by_the_docs("differences(results)")
     assert {"micro", "single", "length"} <= {line.split()[1] for line in shown if len(line.split()) == 6}
 
 
