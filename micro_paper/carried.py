@@ -41,6 +41,7 @@ from micro_paper.router import Router
 Tensors = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
 Carried = PersonMethod | PersonKnown
+NETWORKS = ("heads.", "stage1.", "router.", "encoder.")  # names of tensors of trained modules begin so
 REFUSED: dict[str, str] = {
     "person_none": "it learns nothing of a person",
     "person_length": "a control: it reads of a response how long it is, and nothing else",
@@ -84,18 +85,20 @@ def _base(method: MixtureMethod, tensors: Tensors, make_heads: Callable[..., nn.
     for name in ("responses", "prompts"):
         if f"scale.{name}.mean" in tensors:
             method.scalers[name] = Scaler(tensors[f"scale.{name}.mean"], tensors[f"scale.{name}.scale"])
-    if state := _part(tensors, "heads."):
+    if state := part(tensors, "heads."):
         settings, d = method.settings, len(method.scalers["responses"].mean)
         method.heads = make_heads(settings.heads, d, torch.Generator(), dtype=settings.torch_dtype)
         method.heads.load_state_dict(state)
     return method
 
 
-def _part(tensors: Tensors, prefix: str) -> Tensors:
+def part(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose names begin so, by the rest of the name."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _scale(name: str, columns: int) -> Shapes:
+def scale_shapes(name: str, columns: int) -> Shapes:
+    """Return the shapes of the scale of a table of features."""
     return {f"scale.{name}.mean": (columns,), f"scale.{name}.scale": (columns,)}
 
 
@@ -105,6 +108,21 @@ def _linear(name: str, sizes: Sequence[int]) -> Shapes:
     for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
         found |= {f"{name}.{2 * i}.weight": (fan_out, fan_in), f"{name}.{2 * i}.bias": (fan_out,)}
     return found
+
+
+def router_shapes(prefix: str, columns: int, settings: Settings) -> Shapes:
+    """Return the shapes of a router on so many columns of prompt features."""
+    hidden = [settings.router_hidden] if settings.router_hidden else []
+    return _linear(f"{prefix}.layers", [columns, *hidden, settings.heads])
+
+
+def restored_router(found: Tensors, prefix: str, settings: Settings) -> Router:
+    """Return the router whose tensors begin with the prefix."""
+    state = part(found, f"{prefix}.")
+    columns = state["layers.0.weight"].shape[1]
+    router = Router(columns, settings.heads, settings.router_hidden, torch.Generator(), settings.torch_dtype)
+    router.load_state_dict(state)
+    return router
 
 
 def _number(value: float) -> Tensor:
@@ -118,13 +136,12 @@ def _mixtures(row: type[PersonWeights]) -> _Kind:
     routed, prior = row is PersonRouter, row is PersonHyRe
 
     def shapes(s: Settings, d: int, q: int, _: int) -> Shapes:
-        found = {"heads.weight": (s.heads, d), "own.temperature": (1,)} | _scale("responses", d)
+        found = {"heads.weight": (s.heads, d), "own.temperature": (1,)} | scale_shapes("responses", d)
         if prior:
             found |= {"heads.prior.outer": (s.heads, PRIOR_UNITS), "heads.prior.inner": (PRIOR_UNITS, d)}
             found |= {"heads.prior.bias": (PRIOR_UNITS,)}
         if routed:
-            found |= _linear("router.layers", [q, *([s.router_hidden] if s.router_hidden else []), s.heads])
-            found |= _scale("prompts", q)
+            found |= router_shapes("router", q, s) | scale_shapes("prompts", q)
         return found
 
     def tensors(made: PersonWeights) -> Tensors:
@@ -141,10 +158,7 @@ def _mixtures(row: type[PersonWeights]) -> _Kind:
         else:
             made.mixture = _base(PromptOnly(settings, seed), found)
         if routed:
-            q = len(found["scale.prompts.mean"])
-            router = Router(q, settings.heads, settings.router_hidden, torch.Generator(), settings.torch_dtype)
-            router.load_state_dict(_part(found, "router."))
-            made.mixture.weights = made.mixture.stage1_weights = router
+            made.mixture.weights = made.mixture.stage1_weights = restored_router(found, "router", settings)
         made.temperature = found["own.temperature"].item()
         return made
 
@@ -156,7 +170,7 @@ def _mixtures(row: type[PersonWeights]) -> _Kind:
 
 def _classes_shapes(s: Settings, d: int, q: int, directions: int) -> Shapes:
     own = {"own.directions": (directions, d), "own.heads": (CLASSES, directions), "own.shares": (CLASSES,)}
-    return own | _scale("responses", d)
+    return own | scale_shapes("responses", d)
 
 
 def _classes_tensors(row: PersonClasses) -> Tensors:
@@ -201,7 +215,7 @@ def _mrm(settings: Settings, seed: int, found: Tensors) -> Mrm:
 
 def _known(method: type[UserMethod]) -> _Kind:
     def shapes(s: Settings, d: int, q: int, _: int) -> Shapes:
-        found = _scale("responses", d) | {"own.unknown": (s.heads,)}
+        found = scale_shapes("responses", d) | {"own.unknown": (s.heads,)}
         if method is Pal:
             return found | {"heads.stored_projection": (DIMENSION, d), "heads.stored_points": (s.heads, DIMENSION)}
         found["heads.weight"] = (s.heads, d)
@@ -222,7 +236,7 @@ def _known(method: type[UserMethod]) -> _Kind:
         if method is Vpl:
             d = len(found["scale.responses.mean"])
             new.weights = PairSetEncoder(d, settings.heads - 1, torch.Generator(), settings.torch_dtype)
-            new.weights.load_state_dict(_part(found, "encoder."))
+            new.weights.load_state_dict(part(found, "encoder."))
         row.fitted = row.method = new.knowing({}, found["own.unknown"])
         return row
 
@@ -235,7 +249,9 @@ _KINDS: dict[str, _Kind] = {
     "person_hyre": _mixtures(PersonHyRe),
     "person_classes": _Kind(_classes_shapes, lambda s, d: CLASSES, _classes_tensors, _classes),
     "person_ridge": _Kind(
-        lambda s, d, q, _: {"heads.weight": (1, d), "own.strength": (1,), "own.unit": (1,)} | _scale("responses", d),
+        lambda s, d, q, _: (
+            {"heads.weight": (1, d), "own.strength": (1,), "own.unit": (1,)} | scale_shapes("responses", d)
+        ),
         lambda s, d: d,
         _ridge_tensors,
         _ridge,
@@ -245,7 +261,7 @@ _KINDS: dict[str, _Kind] = {
     "vpl": _known(Vpl),
     "mrm": _Kind(
         lambda s, d, q, _: (
-            {"own.heads": (s.heads, d), "own.start": (s.heads,), "own.step": (1,)} | _scale("responses", d)
+            {"own.heads": (s.heads, d), "own.start": (s.heads,), "own.step": (1,)} | scale_shapes("responses", d)
         ),
         lambda s, d: s.heads,
         _mrm_tensors,
@@ -343,6 +359,11 @@ def tensors(row: Carried) -> Tensors:
     found = _KINDS[row_name(row)].tensors(row)
     if people := row.people():
         found["users"] = torch.stack([people[name] for name in sorted(people)]).double()
+    return copies(found)
+
+
+def copies(found: Tensors) -> Tensors:
+    """Return copies on the CPU, as they are written."""
     return {k: v.detach().cpu().clone().contiguous() for k, v in found.items()}
 
 
@@ -367,7 +388,7 @@ def shapes(name: str, settings: Settings, users: int, found: Shapes) -> Shapes:
 
 def dtype(name: str, settings: Settings) -> torch.dtype:
     """Return the kind of numbers in the tensor of that name: the settings' in networks, else float64."""
-    return settings.torch_dtype if name.startswith(("heads.", "router.", "encoder.")) else torch.float64
+    return settings.torch_dtype if name.startswith(NETWORKS) else torch.float64
 
 
 def possible(name: str, tensor: Tensor) -> bool:

@@ -25,7 +25,6 @@ from micro_paper.methods.scaling import Scaler
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.two_stage import TwoStage
 from micro_paper.mixture import Heads
-from micro_paper.router import Router
 
 FORMAT = 2
 PERSONS = 3  # format of a row that adapts to persons
@@ -177,8 +176,8 @@ def _two_stage(described: Mapping[str, Any], tensors: dict[str, Tensor], device:
     tau, adapted = described["tau"], described["tau"] is not None
     _check(tensors, settings, adapted)
     heads = Heads(*tensors["heads.weight"].shape, torch.Generator(), settings.torch_dtype)
-    heads.load_state_dict(_part(tensors, "heads."))
-    routers = [_router(tensors, place, settings) for place in ("stage1.", "router.")]
+    heads.load_state_dict(carried.part(tensors, "heads."))
+    routers = [carried.restored_router(tensors, place, settings) for place in ("stage1", "router")]
     scalers = {
         kind: Scaler(tensors[f"scale.{kind}.mean"], tensors[f"scale.{kind}.scale"])
         for kind in _scaled(settings, adapted)
@@ -199,21 +198,11 @@ def _check(tensors: Mapping[str, Tensor], settings: Settings, adapted: bool) -> 
     # How many columns features have is for the tensors to say.
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     phi, u = ((found.get(name) or (0,))[-1] for name in ("heads.weight", "stage1.layers.0.weight"))
-    sizes = [u, settings.router_hidden, settings.heads] if settings.router_hidden else [u, settings.heads]
-    shapes: dict[str, tuple[int, ...]] = {"heads.weight": (settings.heads, phi)}
-    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-        for name in (f"stage1.layers.{2 * i}", f"router.layers.{2 * i}"):
-            shapes |= {f"{name}.weight": (fan_out, fan_in), f"{name}.bias": (fan_out,)}
+    shapes = {"heads.weight": (settings.heads, phi)}
+    shapes |= carried.router_shapes("stage1", u, settings) | carried.router_shapes("router", u, settings)
     for kind in _scaled(settings, adapted):
-        columns = (phi if kind == "responses" else u,)
-        shapes |= {f"scale.{kind}.mean": columns, f"scale.{kind}.scale": columns}
-    _check_shapes(tensors, shapes)
-    for name, tensor in tensors.items():
-        is_scale = name.startswith("scale.")
-        if tensor.dtype != (torch.float64 if is_scale else settings.torch_dtype):
-            raise InputError(f"{name} is of {tensor.dtype}")
-        if not ((tensor > 0) if name.endswith(".scale") else torch.isfinite(tensor)).all():
-            raise InputError(f"{name} holds a value that no training gives")
+        shapes |= carried.scale_shapes(kind, phi if kind == "responses" else u)
+    _check_tensors(tensors, shapes, settings)
 
 
 def _check_persons(tensors: Mapping[str, Tensor], settings: Settings, name: str, users: list[Any]) -> None:
@@ -223,20 +212,20 @@ def _check_persons(tensors: Mapping[str, Tensor], settings: Settings, name: str,
     shapes = carried.shapes(name, settings, len(users), {k: tuple(v.shape) for k, v in tensors.items()})
     if missing := shapes.keys() - tensors.keys():
         raise InputError(f"{min(missing)} is missing")
-    _check_shapes(tensors, shapes)
+    _check_tensors(tensors, shapes, settings)
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], shapes: carried.Shapes, settings: Settings) -> None:
+    """Raise an InputError unless there are these tensors and no others, each of its shape, kind and possible values."""
+    for name in sorted(tensors.keys() | shapes.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != shapes.get(name) or 0 in found:
+            raise InputError(f"{name} has shape {found}, the settings ask for {shown(shapes.get(name))}")
     for name, tensor in tensors.items():
         if tensor.dtype != carried.dtype(name, settings):
             raise InputError(f"{name} is of {tensor.dtype}")
         if not carried.possible(name, tensor):
             raise InputError(f"{name} holds a value that no training gives")
-
-
-def _check_shapes(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise an InputError unless there are these tensors and no others, each of its shape."""
-    for name in sorted(tensors.keys() | shapes.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else None
-        if found != shapes.get(name) or 0 in found:
-            raise InputError(f"{name} has shape {found}, the settings ask for {shown(shapes.get(name))}")
 
 
 def _tensors(method: TwoStage | Carried) -> dict[str, Tensor]:
@@ -247,19 +236,7 @@ def _tensors(method: TwoStage | Carried) -> dict[str, Tensor]:
     tensors |= {f"router.{k}": v for k, v in method.weights.state_dict().items()}
     for kind, scaler in method.scalers.items():
         tensors |= {f"scale.{kind}.mean": scaler.mean, f"scale.{kind}.scale": scaler.scale}
-    return {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _router(tensors: dict[str, Tensor], prefix: str, settings: Settings) -> Router:
-    state = _part(tensors, prefix)
-    width = state["layers.0.weight"].shape[1]
-    router = Router(width, settings.heads, settings.router_hidden, torch.Generator(), settings.torch_dtype)
-    router.load_state_dict(state)
-    return router
+    return carried.copies(tensors)
 
 
 def _place(folder: str | Path) -> Path:
@@ -283,10 +260,13 @@ def _signature(described: Mapping[str, Any]) -> str:
     return sha256(json.dumps({k: v for k, v in described.items() if k != "sha256"}, sort_keys=True).encode())
 
 
+def _trained(described: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {k}: {v}" for k, v in described["trained_on"].items()) or "- not recorded"
+
+
 def _card(described: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     count, dimension = tensors["heads.weight"].shape
     features = described["features"]
-    trained = "\n".join(f"- {k}: {v}" for k, v in described["trained_on"].items()) or "- not recorded"
     return f"""# A personalised preference model (MiCRo)
 
 {count} linear reward heads on {dimension}-dimensional features of the frozen backbone
@@ -295,7 +275,7 @@ def _card(described: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 `micro_paper.Micro.load(folder)`.
 
 ## Trained on
-{trained}
+{_trained(described)}
 
 ## What it is for
 Ranking a few responses to one prompt, by itself or under a stated criterion. Rewards compare responses to the same
@@ -308,14 +288,13 @@ about people, nor as a safety filter.
 
 
 def _card_persons(described: dict[str, Any]) -> str:
-    trained = "\n".join(f"- {k}: {v}" for k, v in described["trained_on"].items()) or "- not recorded"
     return f"""# A preference model that adapts to persons ({described["row"]})
 
 On features of the frozen backbone `{described["features"]["backbone"]}`. It knows {len(described["users"])} people.
 Made by micro-paper; load it with `micro_paper.Micro.load(folder)`, teach it a person with `adapt_to_user`.
 
 ## Trained on
-{trained}
+{_trained(described)}
 
 ## What it is for
 Ranking a few responses to one prompt, for a person who gave labels or for anybody. Rewards compare responses to the
