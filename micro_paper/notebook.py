@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from micro_paper.data.named import likes_of
+from micro_paper.data.named import likes_of, split_names
 from micro_paper.errors import InputError
 from micro_paper.experiments.worlds import World, load_folds, names_of
 from micro_paper.features.settings import FeatureSettings
@@ -65,6 +65,11 @@ class Notebook:
         """{"helpsteer": data set, "rpr": data set} as the parameters name them, without one that is none."""
         return likes_of(self.parameters)
 
+    @property
+    def further(self) -> list[str]:
+        """Data sets that tables are made of besides: companions, controls, and what else decides a claim."""
+        return [name for name in split_names(self.parameters["further_worlds"]) if name != "none"]
+
     @cached_property
     def own(self) -> OwnMethods:
         """The reader's own methods, which the parameter `methods` names; where there is none, no row."""
@@ -82,8 +87,8 @@ class Notebook:
 
     @property
     def data(self) -> dict[str, Any]:
-        """How data sets are read: feature settings, device and size of synthetic ones, as keywords."""
-        names = ("device", "synthetic_prompts")
+        """How data sets are read: feature settings, device, size of synthetic ones and of training, as keywords."""
+        names = ("device", "synthetic_prompts", "most_train_pairs")
         return {"features": self.features} | {name: self.parameters[name] for name in names if name in self.parameters}
 
     def folds(self, name: str, **changed: Any) -> list[World]:

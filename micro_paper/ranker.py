@@ -22,15 +22,15 @@ from micro_paper.features.model_files import fingerprint as fingerprint_of
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods.armo import Armo
 from micro_paper.methods.controls import PcaHeads, RandomHeads
-from micro_paper.methods.micro_plus import MicroPlus, MicroPlusBudget
+from micro_paper.methods.micro_plus import MicroPlus, MicroPlusFull
 from micro_paper.methods.persons import PersonRow
 from micro_paper.methods.table import METHODS
-from micro_paper.methods.two_stage import PromptOnly, TwoStage, predicted
+from micro_paper.methods.two_stage import Converged, CriterionRead, PromptOnly, TwoStage, predicted
 from micro_paper.training import resolve_device
 
 Messages = list[dict[str, str]]
 # Linear heads under a router, and nothing else that predictions need; a subclass may predict otherwise.
-CARRIED = (TwoStage, MicroPlus, MicroPlusBudget, PromptOnly, Armo, RandomHeads, PcaHeads)
+CARRIED = (TwoStage, MicroPlus, MicroPlusFull, CriterionRead, Converged, PromptOnly, Armo, RandomHeads, PcaHeads)
 
 
 class Ranked(NamedTuple):
@@ -44,11 +44,10 @@ class Micro:
     """A trained method with the backbone that reads text for it: it ranks for a stated context, or for a person.
 
     Args:
-        method: fitted, one of two kinds. A row `micro`, `micro_plus`, `micro_plus_budget`, `micro_stage1`, `armo`,
-            `random_heads` or `pca_heads`; adapted to contexts, if contexts are to be used. Or a row that adapts to
-            persons (`carried.make_row`): `person_router`, `person_micro_hyre`, `person_hyre`, `person_classes`,
-            `person_ridge`, `lore`, `pal`, `vpl` or `mrm`, with the people that it is adapted to; `adapt_to_user` adds
-            others. The people of its training are not carried.
+        method: fitted, one of two kinds. Of a class in CARRIED, adapted to contexts, if contexts are to be used. Or a
+            row that adapts to persons (`carried.make_row`): `person_router`, `person_micro_hyre`, `person_hyre`,
+            `person_classes`, `person_ridge`, `lore`, `pal`, `vpl` or `mrm`, with the people that it is adapted to;
+            `adapt_to_user` adds others. The people of its training are not carried.
         features: how the backbone turns text into the features that the method was trained on.
         trained_on: data set, split, budget and whatever else the model card should say.
         fingerprint: content hash of the backbone that gave the training features; None = the one found now.

@@ -65,12 +65,12 @@ class Job:
     @property
     def per_epoch(self) -> int:
         """Steps an epoch."""
-        return math.ceil(len(self) / self.schedule.batch_size)
+        return self.schedule.per_epoch(len(self))
 
     @property
     def steps(self) -> int:
-        """Steps of all epochs."""
-        return self.per_epoch * self.schedule.epochs
+        """Steps in all."""
+        return self.schedule.total(len(self))
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -300,7 +300,8 @@ class Stack:
                 self._start_epoch(starting)
             self._step(torch.tensor(places, device=self.of["rows"].device))
             self.steps += 1
-            if ending := [r for r, n in enumerate(self.per_epoch) if self.steps % n == 0]:
+            lengths = zip(self.per_epoch, self.schedules, strict=True)
+            if ending := [r for r, (n, (_, steps)) in enumerate(lengths) if self.steps % n == 0 or self.steps == steps]:
                 self._end_epoch(ending)
         return [watch.history for watch in self.done]
 
@@ -336,12 +337,13 @@ class Stack:
         over = []
         for r in ending:
             job, watch, total = self.jobs[r], self.watches[r], 0.0
-            epoch, losses = len(watch.history.train), self.of["loss"][r, : self.per_epoch[r]].double().cpu().tolist()
-            batches = self.of["rows"][r].view(-1)[: len(job)].split(job.schedule.batch_size)
+            epoch, taken = len(watch.history.train), (self.steps - 1) % self.per_epoch[r] + 1
+            losses = self.of["loss"][r, :taken].double().cpu().tolist()
+            batches = self.of["rows"][r].view(-1)[: len(job)].split(job.schedule.batch_size)[:taken]
             for i, (value, rows) in enumerate(zip(losses, batches, strict=True)):
                 check_loss(value, epoch, i, rows, len(job), job.schedule)
                 total += value * len(rows)
-            if not watch.goes_on(total / len(job)) or epoch + 1 == job.schedule.epochs:
+            if not watch.goes_on(total / sum(map(len, batches))) or self.steps == job.steps:
                 watch.end()
                 job.put({name: p.detach().clone() for name, p in job.parameters().items()})
                 over.append(r)

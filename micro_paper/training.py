@@ -45,7 +45,9 @@ class Schedule:
     Attributes:
         learning_rate: peak of AdamW's step size.
         batch_size: pairs a step.
-        epochs: passes over the pairs, at most.
+        epochs: passes over the pairs, at most; not read where `steps` is given.
+        steps: minibatches in all, whatever the number of pairs: passes follow one another and the last is cut short.
+            0 = those of `epochs` passes.
         warmup_ratio: share of all steps with a linearly rising step size.
         decay: "cosine" to zero after the warm-up, or "constant".
         weight_decay: AdamW's decoupled decay.
@@ -57,19 +59,26 @@ class Schedule:
     warmup_ratio: float = 0.05
     decay: str = "cosine"
     weight_decay: float = 0.01
+    steps: int = 0
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "batch_size", "epochs"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be > 0, got {getattr(self, name)}")
+        if self.steps < 0:
+            raise InputError(f"steps must be >= 0 (0: those of the epochs), got {self.steps}")
         if not 0 <= self.warmup_ratio <= 1:
             raise InputError(f"warmup_ratio must lie in [0, 1], got {self.warmup_ratio}")
         if self.decay not in ("cosine", "constant"):
             raise InputError(f"decay must be 'cosine' or 'constant', got {self.decay!r}")
 
-    def steps(self, n: int) -> int:
+    def per_epoch(self, n: int) -> int:
+        """Return the steps of a whole pass over n pairs."""
+        return math.ceil(n / self.batch_size)
+
+    def total(self, n: int) -> int:
         """Return the number of all steps over n pairs."""
-        return math.ceil(n / self.batch_size) * self.epochs
+        return self.steps or self.per_epoch(n) * self.epochs
 
     def factor(self, step: int, steps: int) -> float:
         """Return the share of the peak step size at `step` = 0 .. steps - 1."""
@@ -138,7 +147,7 @@ class Watch:
 def check_loss(value: float, epoch: int, batch: int, rows: Tensor, n: int, schedule: Schedule) -> None:
     """Raise a TrainingError if the loss of a minibatch of the n pairs is not finite."""
     if not math.isfinite(value):
-        step = epoch * math.ceil(n / schedule.batch_size) + batch
+        step = epoch * schedule.per_epoch(n) + batch
         raise TrainingError(
             f"the loss is {value} at step {step} (epoch {epoch}, batch {batch}, pairs "
             f"{rows[:8].tolist()}...): likely a non-finite feature or a step size too large "
@@ -183,15 +192,16 @@ def train(
     if not parameters:
         return watch.history
     device = parameters[0].device
-    steps = schedule.steps(n)
+    steps, per_epoch = schedule.total(n), schedule.per_epoch(n)
     optimiser = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule.factor(step, steps))
-    for epoch in range(schedule.epochs):
+    for epoch in range(math.ceil(steps / per_epoch)):
         if on_epoch:
             on_epoch(epoch)
         order = torch.randperm(n, generator=generator).to(device)
         total = torch.zeros((), dtype=torch.float64, device=device)
-        for i, rows in enumerate(order.split(schedule.batch_size)):
+        batches = order.split(schedule.batch_size)[: steps - epoch * per_epoch]
+        for i, rows in enumerate(batches):
             if on_batch:
                 on_batch(rows)
             value = loss(rows)
@@ -201,6 +211,6 @@ def train(
             optimiser.step()
             scheduler.step()
             total += value.detach() * len(rows)
-        if not watch.goes_on(total.item() / n):
+        if not watch.goes_on(total.item() / sum(map(len, batches))):
             break
     return watch.end()

@@ -85,6 +85,18 @@ def test_table_in_two_forms(root, frame):
     assert sorted(tree(folder)) == ["table_02_accuracy.csv", "table_02_accuracy.md"]
 
 
+def test_captions_say_how_many_pairs_train(root, frame):
+    for most, said in ((8000, " At most 8,000 pairs of a data set train in each fold."), (0, "")):
+        out = Artifacts("bundled", "05_stage2", {"most_train_pairs": most}, root)
+        out.table(frame, 2, "accuracy", "Accuracy.")
+        out.figure(figure(), 2, "accuracy", "A figure.")
+        assert (out.build / "results" / "table_02_accuracy.md").read_text().startswith(f"Accuracy.{said}\n")
+        entries = [json.loads(line) for line in (out.build / "manifest" / "05_stage2.partial.jsonl").open()]
+        captions = {f["file"]: f["caption"] for f in entries[0]["files"]}
+        assert captions["results/bundled/table_02_accuracy.csv"] == f"Accuracy.{said}"
+        assert captions["figures/bundled/figure_02_accuracy.png"] == f"A figure.{said}"
+
+
 def test_formats_display_and_special_characters():
     frame = pd.DataFrame({"name": ["a|b", "50 %_x"], "n": [3, 4], "share": [0.5, -0.0]})
     shown = formatting.display_frame(frame, {"share": lambda v: f"{v:.0%}", "n": "03d"})
@@ -202,7 +214,7 @@ def test_predictions_refuse(root, monkeypatch):
     out.predictions(good)
     monkeypatch.setattr(artifacts, "PREDICTIONS_LIMIT", 1000)
     with pytest.raises(InputError, match="the limit"):
-        out.predictions(good, "more")
+        out.predictions(good.rename(columns={"p": "right"}), "decisions_05")
     out.predictions(good)  # the same file again does not count twice
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from micro_paper import metrics
+from micro_paper import intervals, metrics
 from micro_paper.claims import bench as claims_bench
 from micro_paper.errors import InputError
 from micro_paper.experiments import head_audit, head_surgery, runs
@@ -60,7 +60,7 @@ def direction(method, pairs):
 
 
 def test_audit_by_hand(method, safety):
-    table = head_surgery.head_audit(method, safety, rng=rng(), n_bootstrap=200)
+    table = head_surgery.head_audit(method, safety)
     margins, weights = method.head_margins(safety), method.mixture_weights(safety)
     assert np.allclose(table["value"], (margins > 0).mean(axis=0))
     assert np.allclose(table["weight"], weights.mean(axis=0)) and table["weight"].sum() == pytest.approx(1)
@@ -70,9 +70,9 @@ def test_audit_by_hand(method, safety):
 def test_a_reversed_head_is_found_and_masked(method, safety):
     good = direction(method, safety)
     healthy = with_heads(method, torch.stack([good, good, good]))
-    assert not head_surgery.head_audit(healthy, safety, rng=rng(), n_bootstrap=500)["masked"].any()
+    assert not head_surgery.head_audit(healthy, safety)["masked"].any()
     faulty = head_surgery.reverse_head(healthy, 1)
-    table = head_surgery.head_audit(faulty, safety, rng=rng(), n_bootstrap=500)
+    table = head_surgery.head_audit(faulty, safety)
     assert table["masked"].tolist() == [False, True, False]
     assert table["value"][1] == pytest.approx(1 - table["value"][0])
     masked = head_surgery.without_heads(faulty, np.flatnonzero(table["masked"]))
@@ -82,7 +82,7 @@ def test_a_reversed_head_is_found_and_masked(method, safety):
 
 def test_at_least_one_head_stays(method, safety):
     bad = -direction(method, safety)
-    table = head_surgery.head_audit(with_heads(method, torch.stack([bad] * 3)), safety, rng=rng(), n_bootstrap=200)
+    table = head_surgery.head_audit(with_heads(method, torch.stack([bad] * 3)), safety)
     assert (table["high"] < 0.5).all() and table["masked"].sum() == 2
 
 
@@ -171,14 +171,14 @@ def test_bad_margins_and_thresholds_are_refused(method, safety):
     with pytest.raises(InputError, match="at least one head must remain"):
         head_surgery.without_heads(method, range(3))
     with pytest.raises(InputError, match="no safety pairs"):
-        head_surgery.head_audit(method, safety.select(slice(0)), rng=rng())
+        head_surgery.head_audit(method, safety.select(slice(0)))
 
 
 def test_comparison_is_paired_by_prompt():
     prompt, attribute = np.repeat(np.arange(20), 2).astype(str), np.tile(["a", "b"], 20)
     before = rng().integers(0, 2, 40).astype(float)
     after = np.where(attribute == "a", before, 1.0)
-    lines = pd.DataFrame(head_surgery.compare(before, after, attribute, prompt, seed=0, n_bootstrap=200)).set_index(
+    lines = pd.DataFrame(head_surgery.compare(before, after, intervals.Sample(prompt, attribute))).set_index(
         "attribute"
     )
     assert (lines.difference["a"], lines.low["a"], lines.high["a"]) == (0, 0, 0)
@@ -188,10 +188,10 @@ def test_comparison_is_paired_by_prompt():
 
 def test_safety_audit_on_a_data_set(monkeypatch):
     folds = load_folds("synthetic-audience", 2, synthetic_prompts=200)
-    heads, effects = head_audit.safety_audit(
-        folds, folds, "expert", ["micro"], QUICK, seeds=[0, 1], budget=10, n_bootstrap=200
+    heads, effects, decided = head_audit.safety_audit(folds, folds, "expert", ["micro"], QUICK, seeds=[0, 1], budget=10)
+    assert (
+        len(heads) == 4 * 2 * 3 and len(decided) == 2 and set(effects["attribute"]) == {*folds[0].attributes, "average"}
     )
-    assert len(heads) == 2 * 2 * 3 and set(effects["attribute"]) == {*folds[0].attributes, "average"}
     planted = heads[heads["heads"] == head_audit.PLANTED].groupby("run")["value"].min()
     trained = heads[heads["heads"] == head_audit.TRAINED].groupby("run")["value"].max()
     assert np.allclose(planted, 1 - trained) or (planted <= 1 - trained + 1e-12).all()
@@ -219,8 +219,8 @@ def test_a_search_goes_on_with_the_heads_that_remain(world):
 
 
 def test_no_safety_pairs_give_empty_tables():
-    heads, effects = head_audit.safety_audit([], [], "none", ["micro"], QUICK, seeds=[0], budget=10)
-    assert not len(heads) and head_audit.safety_tables(heads, effects) == []
+    heads, effects, decided = head_audit.safety_audit([], [], "none", ["micro"], QUICK, seeds=[0], budget=10)
+    assert not len(heads) and decided == [] and head_audit.safety_tables(heads, effects) == []
     assert claims_bench.heads_evidence(effects, NOTHING[1]).empty
 
 
@@ -237,7 +237,7 @@ def test_training_prompts_that_are_audited_are_left_out(world):
 
 def test_claims_need_a_masked_or_merged_head():
     line = {"dataset": "d", "method": "micro", "attribute": "average", "difference": 0.01, "low": -0.01, "high": 0.02}
-    line |= {"n_prompts": 9, "n_runs": 5}
+    line |= {"n_prompts": 19, "n_seeds": 2, "n_runs": 5, "free": 18.0}
     masked = [line | {"heads": h, "runs_masked": r} for h in (head_audit.TRAINED, head_audit.PLANTED) for r in (0, 2)]
     found = claims_bench.heads_evidence(pd.DataFrame(masked), NOTHING[1])
     assert found[["claim", "n_runs", "kind"]].to_numpy().tolist() == [["C44", 2, "equivalence"]]
@@ -253,10 +253,13 @@ def test_claims_need_a_masked_or_merged_head():
 def test_merging_on_a_data_set():
     folds = load_folds("synthetic-audience", 2, synthetic_prompts=150)
     fitted = runs.fit_runs(folds, ["micro"], QUICK, seeds=[0, 1], budget=10)
-    assert [(f.run.number, f.world.fold) for f in fitted] == [(0, 0), (1, 1)]
-    table = head_audit.merging(fitted, [0.01, 0.999999], n_bootstrap=200)
+    assert [(f.run.number, f.world.fold) for f in fitted] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    table, decided = head_audit.merging(fitted, [0.01, 0.999999])
     average = table[table["attribute"] == "average"].set_index("threshold")
     assert average.heads_left[0.999999] == 3 and average.difference[0.999999] == 0
     assert average.heads_left[0.01] < 3 and average.runs_merged[0.01] > 0
+    merged = decided[0][decided[0].method == "micro, merged above 0.01"]
+    assert merged.groupby("attribute").right.mean().mean() == pytest.approx(average.after[0.01])
+    assert merged.groupby(["fold", "seed"]).ngroups == average.runs_merged[0.01]
     with pytest.raises(InputError, match="at least one fold"):
         runs.fit_runs([], ["micro"], QUICK, seeds=[0], budget=10)

@@ -192,3 +192,50 @@ def test_regressions_are_worked_out_once_for_all_runs(world, people, monkeypatch
     assert len(calls) == 1
     Armo(QUICK, 0).fit(replace(train, ratings=-train.ratings), validation)
     assert len(calls) == 2
+
+
+def test_the_published_gate_by_hand_and_what_it_drops():
+    gate = armo.Gate(6, 4, torch.Generator().manual_seed(0))
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
+    hidden = x
+    for layer in list(gate.layers)[:-1]:
+        hidden = (hidden @ layer[0].weight.T + layer[0].bias).relu()
+        assert hidden.shape[1] == 1024
+    last = gate.layers[-1][0]
+    expected = ((hidden @ last.weight.T + last.bias) / 10).log_softmax(dim=1)
+    assert len(gate.layers) == 4 and torch.allclose(gate(x), expected, atol=1e-6)
+    assert torch.equal(gate(x), gate(x)) and not torch.equal(gate(x, dropping=True), gate(x, dropping=True))
+
+
+def test_published_ratings_do_not_follow_length(world, people):
+    """Longer responses are rated higher on all but verbosity; what the gate mixes no longer knows it."""
+    train = rated(world["train"], people)
+    rng = torch.Generator().manual_seed(5)
+    lengths = train.responses[:, 0] * 4 + torch.randn(len(train.responses), generator=rng, dtype=torch.float64)
+    ratings = train.ratings + 2 * lengths[:, None]
+    train = replace(train, ratings=ratings, lengths=lengths)
+    names = ("verbosity", *train.rating_names[1:])
+    train = replace(train, rating_names=names)
+    plain, adjusted = (
+        make(name, QUICK, 0).fit(train, replace(rated(world["validation"], people), rating_names=names))
+        for name in ("armo", "armo_published")
+    )
+
+    def told(method) -> np.ndarray:
+        used = torch.cat([train.chosen, train.rejected]).unique()
+        responses = method._scaled(train).responses[used]
+        reward = (responses @ method.head_weights().T).numpy()
+        length = Ridge(alpha=PENALTIES[2] * len(used)).fit(responses, lengths[used]).predict(responses)
+        return np.abs([np.corrcoef(r, length)[0, 1] for r in reward.T])
+
+    assert told(plain).min() > 0.3
+    assert told(adjusted)[0] > 0.3 and told(adjusted)[1:].max() < 0.02
+
+
+def test_the_published_gate_is_trained_by_its_own_schedule(world):
+    method = make("armo_published", QUICK | {"epochs": 1, "steps": 3}, 0).fit(world["train"], world["validation"])
+    seen = method.history.validation
+    assert len(seen) > armo.PATIENCE and len(seen) - 1 - method.history.best_epoch <= armo.PATIENCE
+    assert metrics.nll(method.predict_proba(world["validation"])) == pytest.approx(min(seen), abs=1e-6)
+    again = make("armo_published", QUICK, 0).fit(world["train"], world["validation"])
+    assert np.array_equal(method.predict_proba(world["test"]), again.predict_proba(world["test"]))

@@ -183,12 +183,12 @@ def test_one_linear_reward_is_the_single_reward(kind, pairs):
 
 def test_lore_predicts_by_its_formula(fitted, pairs):
     method, test = fitted[LoRe], pairs["test"].select(slice(20))
-    theta = 100 * method.weights.scaled_theta.detach().numpy()
+    table = method.weights.table.numpy()
     heads = method.heads.weight.detach().numpy()
     scale = method.scalers["responses"].scale.numpy()
     for i, p in enumerate(method.predict_proba(test)):
-        own = np.exp(theta[sorted(set(pairs["train"].user_id)).index(test.user_id[i])])
-        direction = (own / own.sum()) @ heads
+        own = table[sorted(set(pairs["train"].user_id)).index(test.user_id[i])]
+        direction = own @ heads
         difference = (test.responses[test.chosen[i]] - test.responses[test.rejected[i]]).numpy() / scale
         assert p == pytest.approx(1 / (1 + np.exp(-direction @ difference)), abs=1e-12)
 

@@ -9,8 +9,9 @@ import torch
 from micro_paper import metrics
 from micro_paper.data import synthetic
 from micro_paper.errors import InputError
+from micro_paper.methods.exact import OracleAttributeExact
 from micro_paper.methods.pal import Pal, Prototypes
-from micro_paper.methods.static import OracleAttribute, Single
+from micro_paper.methods.static import Single
 
 QUICK = {"heads": 3, "dtype": "float64", "learning_rate": 1e-2, "epochs": 4}
 
@@ -51,7 +52,7 @@ def test_a_common_ideal_inside_the_cloud_of_responses():
     train, validation, test = pairs.select(slice(900)), pairs.select(slice(900, 1000)), pairs.select(slice(1000, None))
     settings = QUICK | {"epochs": 10}
     curved = metrics.accuracy(Pal(settings, 0).fit(train, validation).predict_proba(test))
-    straight = metrics.accuracy(OracleAttribute(settings, 0).fit(train, validation).predict_proba(test))
+    straight = metrics.accuracy(OracleAttributeExact(settings, 0).fit(train, validation).predict_proba(test))
     assert curved > 0.85 and straight < 0.6
 
 

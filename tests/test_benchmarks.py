@@ -1,12 +1,14 @@
-"""The speed benchmark: its verdicts, and that it writes what it measured."""
+"""The benchmarks: verdicts of speed, that it writes what it measured, and that sealed topics are evaluated once."""
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from micro_paper.methods.table import find
 from micro_paper.paths import project_root
 
 FOLDER = project_root() / "benchmarks"
@@ -71,3 +73,44 @@ def test_scaling_is_measured_in_processes_that_do_not_count_their_parent(speed, 
     assert 0 < float(small["least"]) <= float(small["seconds"]) <= float(small["most"])
     features = 2 * 20_000 * 2000 * 4 / 2**20
     assert float(small["memory_MiB"]) < len(held) / 2**20 / 2 < features < float(wide["memory_MiB"])
+
+
+@pytest.fixture
+def sealed_topics(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import sealed_topics
+
+    return sealed_topics
+
+
+CORPUS = project_root() / "micro_paper" / "data" / "corpus"
+
+
+def test_the_corpus_is_the_frozen_one_and_any_other_is_refused(sealed_topics, tmp_path):
+    assert sealed_topics.corpus_hash(CORPUS) == sealed_topics.FROZEN, "texts or knobs changed: freeze them anew"
+    for name in ("science.txt", "seal.json"):
+        changed = tmp_path / name
+        shutil.copytree(CORPUS, changed)
+        (changed / name).write_bytes((CORPUS / name).read_bytes() + b" ")
+        other = sealed_topics.corpus_hash(changed)
+        assert other != sealed_topics.FROZEN
+        assert "not the frozen one" in sealed_topics.refusal(other, tmp_path / "none")
+
+
+def test_sealed_topics_are_evaluated_once(sealed_topics, tmp_path, monkeypatch, capsys):
+    frozen, page = sealed_topics.FROZEN, tmp_path / "benchmarks" / "sealed_topics" / "README.md"
+    assert sealed_topics.refusal(frozen, page.parent) == ""
+    page.parent.mkdir(parents=True)
+    page.write_text("Results of an earlier form of the corpus.")
+    assert sealed_topics.refusal(frozen, page.parent) == ""
+    page.write_text(sealed_topics.NOTE.format(corpus=frozen))
+    assert "have been evaluated" in sealed_topics.refusal(frozen, page.parent)
+    (tmp_path / "micro_paper" / "data").mkdir(parents=True)
+    (tmp_path / "micro_paper" / "data" / "corpus").symlink_to(CORPUS)
+    monkeypatch.setattr(sealed_topics, "project_root", lambda: tmp_path)
+    assert sealed_topics.main() == 1 and "have been evaluated" in capsys.readouterr().err
+
+
+def test_rows_of_the_sealed_topics_are_methods(sealed_topics):
+    assert all(find(name) for name in sealed_topics.ROWS)
+    assert {"micro", "micro_plus", "single_exact", "oracle_attribute_exact"} <= set(sealed_topics.ROWS)

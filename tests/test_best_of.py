@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import expit
 from scipy.stats import spearmanr
 
 from micro_paper.data import open as open_data
@@ -262,3 +263,31 @@ def test_the_hub_keeps_systems_by_their_place(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(open_data, "in_mirror", lambda name: None)
     monkeypatch.setattr(open_data.hub, "rows", lambda *args, **options: [row, {**row, "id": "2"}])
     assert open_data.summeval_systems()["system"].tolist() == ["0", "1", "2", "0", "1", "2"]
+
+
+@pytest.fixture(scope="module")
+def options() -> World:
+    return load_world("synthetic-options", synthetic_prompts=40)
+
+
+class TestSyntheticOptions:
+    def test_all_sixteen_can_be_picked_under_every_attribute(self, options):
+        found = best_of.candidates(options.test)
+        assert set(found.choices["attribute"]) == set(options.test.rating_names) and len(found.choices) == 5 * 4
+        assert (np.bincount(found.choice) > 14 * 13 / 2).all() and np.bincount(found.choice).max() == 16 * 15 / 2
+        assert best_of.fixed_systems([options]) is None
+
+    def test_labels_follow_the_ratings_of_their_own_subgroup(self, options):
+        column = [options.test.rating_names.index(a) for a in options.test.attribute]
+        gap = options.test.ratings[options.test.chosen] - options.test.ratings[options.test.rejected]
+        own = gap[range(len(column)), column]
+        assert (own > 0).double().mean() == pytest.approx(float(own.abs().sigmoid().mean()), abs=0.06)
+        assert (gap > 0).double().mean() < (own > 0).double().mean() - 0.1
+
+    def test_the_truth_picks_the_best_and_its_opposite_the_worst(self, options):
+        found = best_of.candidates(options.test)
+        truth = expit(found.ratings[:, 0] - found.ratings[:, 1])
+        best = best_of.picks(found, truth)
+        assert (best["regret"] == 0).all() and (best["accuracy"] == 1).all()
+        worst = best_of.picks(found, 1 - truth)
+        assert worst["share"].to_numpy() == pytest.approx(1) and (worst["accuracy"] == 0).all()

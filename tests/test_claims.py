@@ -14,7 +14,7 @@ import yaml
 from micro_paper import files
 from micro_paper.__main__ import main
 from micro_paper.claims import bench as of_bench
-from micro_paper.claims import evidence, judge
+from micro_paper.claims import evidence, judge, protocol
 from micro_paper.claims import stage1 as of_stage1
 from micro_paper.claims import stage2 as of_stage2
 from micro_paper.claims import sweeps as of_sweeps
@@ -33,9 +33,20 @@ ROOT = project_root()
 HOLDS, DOES_NOT, CANNOT = "holds", "does not", "cannot tell"
 
 
-def part(claim, kind, low, high, method="micro", dataset="d", name="a part", printed=np.nan, n_runs=5):
-    found = Interval((low + high) / 2, low, high, 0)
-    return evidence.row(claim, method, dataset, name, kind, found, n_runs=n_runs, printed=printed)
+PLAN = protocol.read()
+# Data sets that may decide these claims, and one reference of each: the rules are tried out there.
+DATA = {"C10": "rpr", "C05": "simulation", "C04": "simulation", "C22": "bundled-rpr", "C45": "bundled-rpr"}
+
+
+def part(claim, kind, low, high, method="micro", dataset="", name="a part", printed=np.nan, n_runs=5, **more):
+    found = Interval((low + high) / 2, low, high, 40, n_runs=5, free=100)
+    return of_claim(claim, kind, found, method, dataset, name, n_runs=n_runs, printed=printed, **more)
+
+
+def of_claim(claim, kind, found, method="micro", dataset="", name="a part", **more):
+    more = {"reference": (PLAN.measures[claim].references or ("",))[0], "plan": PLAN} | more
+    dataset = dataset or DATA.get(claim, "bundled-helpsteer")
+    return evidence.row(claim, method, dataset, name, kind, found, **more)
 
 
 def gathered(rows, backbone="smollm2"):
@@ -52,17 +63,17 @@ def judged(*rows, profile="open", backbone="smollm2", claim=None):
     [
         ("C05", "identity", 1e-9, 1e-9, HOLDS),
         ("C05", "identity", 2e-6, 2e-6, DOES_NOT),
-        ("C21", "ordering", 0.001, 0.2, HOLDS),
-        ("C21", "ordering", -0.2, -0.001, DOES_NOT),
-        ("C21", "ordering", -0.001, 0.2, CANNOT),
-        ("C31", "up", 0.001, 0.2, HOLDS),
+        ("C45", "ordering", 0.001, 0.2, HOLDS),
+        ("C45", "ordering", -0.2, -0.001, DOES_NOT),
+        ("C45", "ordering", -0.001, 0.2, CANNOT),
+        ("C37", "up", 0.001, 0.2, HOLDS),
         ("C31", "up", -0.2, -0.1, DOES_NOT),
         ("C31", "up", -0.009, 0.009, DOES_NOT),
         ("C31", "up", -0.02, 0.03, CANNOT),
         ("C06", "down", -0.2, -0.001, HOLDS),
         ("C06", "down", 0.001, 0.2, DOES_NOT),
         ("C06", "down", -0.009, 0.009, DOES_NOT),
-        ("C31", "flat", -0.009, 0.009, HOLDS),
+        ("C37", "flat", -0.009, 0.009, HOLDS),
         ("C31", "flat", 0.02, 0.03, DOES_NOT),
         ("C31", "flat", 0.0, 0.03, CANNOT),
         ("C36", "equivalence", -0.019, 0.019, HOLDS),
@@ -119,21 +130,48 @@ GOOD, BAD, OPEN = (0.1, 0.2), (-0.2, -0.1), (-0.1, 0.2)
     ],
 )
 def test_all_parts_must_hold(parts, verdict):
-    rows = [part("C21", "ordering", *ends, name=f"part {i}") for i, ends in enumerate(parts)]
+    rows = [part("C45", "ordering", *ends, name=f"part {i}") for i, ends in enumerate(parts)]
     assert judged(*rows).verdict == verdict
     assert judged(*rows[::-1]).verdict == verdict
-    across = [part("C21", "ordering", *ends, dataset=f"world {i}") for i, ends in enumerate(parts)]
+    worlds = ("bundled-rpr", "bundled-helpsteer")
+    across = [part("C45", "ordering", *ends, dataset=world) for world, ends in zip(worlds, parts, strict=True)]
     row = judged(*across)
     assert row.verdict == verdict
-    assert "world 0: " in row.why and "world 1: " in row.why  # which data set says what
+    assert "bundled-rpr: " in row.why and "bundled-helpsteer: " in row.why  # which data set says what
 
 
-def test_a_deciding_part_is_named():
-    rows = [part("C21", "ordering", *ends, name=name) for ends, name in ((GOOD, "fine"), (BAD, "micro less single"))]
+def weak(claim, name, dataset="", sign=1, method="micro"):
+    """A part whose p-value lies a little below .05: alone it decides."""
+    found = Interval(sign * 0.1, sign * 0.1 - 0.098, sign * 0.1 + 0.098, 40, n_runs=5, free=100)
+    return of_claim(claim, "ordering", found, method, dataset, name, n_runs=25)
+
+
+def test_several_parts_are_adjusted_by_holm():
+    assert judged(weak("C45", "alone")).verdict == HOLDS and judged(weak("C45", "alone", sign=-1)).verdict == DOES_NOT
+    strong = part("C45", "ordering", 0.1, 0.2, name="strong")
+    assert judged(weak("C45", "weak"), strong).verdict == HOLDS  # the larger p-value is not multiplied
+    two = [weak("C45", "one"), weak("C45", "two")]
+    assert judged(*two).verdict == CANNOT
+    apart = [weak("C45", "one"), weak("C45", "one", dataset="bundled-helpsteer")]
+    assert judged(*apart).verdict == CANNOT  # over data sets too
+    others = [weak("C45", "one"), weak("C45", "one", method="micro_plus")]
+    assert judged(*others).verdict == judged(*others).micro_plus_verdict == HOLDS  # each method has its own parts
+    wrong = judged(weak("C45", "one", sign=-1), weak("C45", "two"), weak("C45", "three"))
+    assert wrong.verdict == CANNOT
+
+
+def test_parts_over_prompts_alone_are_said():
+    row = of_claim("C45", "ordering", Interval(0.1, 0.05, 0.15, 40, n_runs=1, free=39), n_runs=5)
+    assert "1 of 1 parts over prompts alone, with one seed a fold" in judged(row).why
+    assert "one seed a fold" not in judged(weak("C45", "alone")).why
+
+
+def test_a_deciding_part_is_named_with_its_effect():
+    rows = [part("C45", "ordering", *ends, name=name) for ends, name in ((GOOD, "fine"), (BAD, "micro less single"))]
     row = judged(*rows)
-    assert "1 of 2 parts: micro less single" in row.why and "fine" not in row.why
+    assert "1 of 2 parts, micro less single -0.150 [-0.200, -0.100]" in row.why and "fine" not in row.why
     assert "fine +0.150 [+0.100, +0.200]; micro less single -0.150 [-0.200, -0.100]" in row.ours
-    many = judged(*[part("C21", "ordering", *GOOD, name=f"p{i}") for i in range(5)], *rows)
+    many = judged(*[part("C45", "ordering", *GOOD, name=f"p{i}") for i in range(5)], *rows)
     assert "7 parts: 6 holds, 1 does not; from -0.150" in many.ours and "1 of 7 parts" in many.why
 
 
@@ -143,7 +181,7 @@ def test_evidence_of_any_method_counts_for_both():
 
 
 def test_the_methods_are_judged_apart():
-    row = judged(part("C21", "ordering", *GOOD), part("C21", "ordering", *BAD, method="micro_plus"))
+    row = judged(part("C45", "ordering", *GOOD), part("C45", "ordering", *BAD, method="micro_plus"))
     assert (row.verdict, row.micro_plus_verdict) == (HOLDS, DOES_NOT)
     assert "-0.150" not in row.ours  # the verdict on micro comes first, with its own values
 
@@ -173,12 +211,12 @@ def test_every_claim_has_a_row_and_a_reason():
 
 
 def test_the_source_of_the_evidence_is_named():
-    rows = [part("C21", "ordering", *GOOD, dataset=name) for name in ("first", "second")]
+    rows = [part("C45", "ordering", *GOOD, dataset=name) for name in ("first", "second")]
     assert judged(*rows).source == "05_stage2, table_00_evidence_05 (first, second)"
 
 
 def test_numbers_near_zero_keep_their_sign():
-    row = judged(part("C31", "up", 0.0001, 0.0003))
+    row = judged(part("C37", "up", 0.0001, 0.0003))
     assert "+2e-04 [+1e-04, +3e-04]" in row.ours and row.verdict == HOLDS
     assert "below 1e-6" in judged(part("C05", "identity", 3e-13, 3e-13)).ours  # no rounding noise in a committed text
 
@@ -200,8 +238,19 @@ def write(path, rows, **changes):
         ({"claim": "c05"}, "no claim 'c05'. Did you mean"),
         ({"claim": ""}, "no claim ''"),
         ({"method": "micro+"}, "method must be one of"),
-        ({"kind": "up"}, "C21 is judged by ordering, so kind must be ordering, got 'up'"),
+        (
+            {"kind": "up"},
+            "C21 is judged by ordering, so kind must be ordering or control or readable or shown",
+        ),
         ({"kind": "wrong"}, "kind must be ordering"),
+        ({"row": "micro_plus"}, "row is 'micro_plus', measures.csv says micro"),
+        ({"reference": "hyre"}, "reference is 'hyre', measures.csv says single, "),
+        ({"kind": "control"}, "reference is 'single', measures.csv says single_exact"),
+        ({"kind": "readable"}, "row is 'micro', measures.csv says none"),
+        ({"free": ""}, "free must be the degrees of freedom"),
+        ({"free": 0}, "free must be the degrees of freedom"),
+        ({"n_prompts": 1}, "n_prompts must be at least 2"),
+        ({"n_prompts": -1}, "n_prompts must be at least 2"),
         ({"claim": "C31"}, "C31 is judged by trend"),
         ({"value": ""}, "must be finite"),
         ({"low": "nan"}, "must be finite"),
@@ -209,6 +258,7 @@ def write(path, rows, **changes):
         ({"low": 0.5, "high": 0.4}, "low <= high"),
         ({"n_runs": 0}, "n_runs must be a whole number >= 1"),
         ({"n_runs": 2.5}, "n_runs must be a whole number"),
+        ({"n_seeds": 0}, "n_seeds must be a whole number >= 1"),
         ({"n_runs": ""}, "n_runs must be a whole number"),
         ({"part": "the same"}, "is there twice"),
     ],
@@ -252,9 +302,9 @@ def test_smoke_judges_two_identities_and_reads_no_file(tmp_path, monkeypatch):
 
 
 EVIDENCE = [
-    part("C21", "ordering", *GOOD, dataset="rpr-like"),
-    part("C21", "ordering", *BAD, method="micro_plus", dataset="rpr-like"),
-    part("C04", "identity", 0, 0, method="any", dataset="random", n_runs=1),
+    part("C45", "ordering", *GOOD),
+    part("C45", "ordering", *BAD, method="micro_plus"),
+    part("C04", "identity", 0, 0, method="any", dataset="random instances", n_runs=1),
 ]
 
 
@@ -284,7 +334,7 @@ def test_the_evidence_of_a_build_is_gathered(built):
     table = claims_files.found("open", 0)
     assert set(table["notebook"]) == {"05_stage2"} and set(table["backbone"]) == {"smollm2"}
     assert len(table) == 3 and list(claims_files.evidence_files("open")) == ["table_00_evidence_05"]
-    row = judge.judge(table, "open").set_index("id").loc["C21"]
+    row = judge.judge(table, "open").set_index("id").loc["C45"]
     assert (row.verdict, row.micro_plus_verdict) == (HOLDS, DOES_NOT)
 
 
@@ -346,11 +396,11 @@ def test_verify_accepts_what_follows_from_the_evidence(published, capsys):
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
-        ("claims.csv", turn("C21", "verdict", DOES_NOT), ("C21", "verdict is 'does not'", "gives 'holds'")),
+        ("claims.csv", turn("C45", "verdict", DOES_NOT), ("C45", "verdict is 'does not'", "gives 'holds'")),
         (
             "claims.csv",
-            turn("C21", "micro_plus_verdict", HOLDS),
-            ("C21", "micro_plus_verdict is 'holds'", "'does not'"),
+            turn("C45", "micro_plus_verdict", HOLDS),
+            ("C45", "micro_plus_verdict is 'holds'", "'does not'"),
         ),
         ("claims.csv", turn("C30", "verdict", HOLDS), ("C30", "verdict is 'holds'", "gives 'cannot tell'")),
         ("claims.csv", turn("C30", "verdict", ""), ("C30", "verdict is ''", "gives 'cannot tell'")),
@@ -359,9 +409,9 @@ def test_verify_accepts_what_follows_from_the_evidence(published, capsys):
         ("claims.csv", lambda text: text + text.splitlines(True)[-1], ("once, in order",)),
         ("claims.csv", lambda text: text.replace("micro_plus_verdict", "plus"), ("no column micro_plus_verdict",)),
         ("claims.csv", lambda text: "", ("claims.csv cannot be read",)),
-        ("table_00_evidence_05.csv", lambda text: text.replace("0.1,0.2", "-0.1,0.2"), ("C21", "gives 'cannot tell'")),
+        ("table_00_evidence_05.csv", lambda text: text.replace("0.1,0.2", "-0.1,0.2"), ("C45", "gives 'cannot tell'")),
         ("table_00_evidence_05.csv", lambda text: text.replace("C04", "C77"), ("evidence_05.csv, row 1", "'C77'")),
-        ("table_00_evidence_05.csv", lambda text: text.splitlines(True)[0], ("C04", "C21")),
+        ("table_00_evidence_05.csv", lambda text: text.splitlines(True)[0], ("C04", "C45")),
     ],
 )
 def test_verify_finds_a_planted_error(published, capsys, name, change, says):
@@ -487,7 +537,7 @@ def test_a_module_says_in_its_first_line_which_claims_are_its_own():
 
 def test_collect_measures_what_was_found_and_nothing_else():
     def measure(finding, method):
-        yield evidence.Part("d", f"{finding} {method}", 0.0, 1)
+        yield evidence.Part("simulation", f"{finding} {method}", 0.0, 1)
 
     entry = evidence.Entry("C04", "two sides", ("here",), "identity", measure, ("any",))
     table = evidence.collect([entry], {"here": "x", "elsewhere": "y"})

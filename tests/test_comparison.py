@@ -16,7 +16,7 @@ from micro_paper.paper import values as paper_values
 
 def frames(low: float, high: float):
     base = {"dataset": "d", "supervision": "s", "attribute": "average", "metric": "accuracy", "low": 0.6, "high": 0.8}
-    scores = pd.DataFrame([base | {"method": m, "value": 0.7, "n_prompts": 9} for m in ("micro", "single", "length")])
+    scores = pd.DataFrame([base | {"method": m, "value": 0.7, "n_prompts": 19} for m in ("micro", "single", "length")])
     gaps = pd.DataFrame(
         [
             {"method": m, "attribute": "average", "difference": (low + high) / 2, "low": low, "high": high}
@@ -47,9 +47,13 @@ def test_every_paper_row_is_in_the_paper():
 def test_the_display_has_the_average_last_with_its_interval():
     worlds = load_folds("synthetic-rated", 1, synthetic_prompts=100)
     result = evaluation.evaluate(worlds, ("single", "length"), {"dtype": "float64"}, seeds=[0], budget=5)
-    scores = evaluation.scores(result, n_bootstrap=200)
+    scores = evaluation.scores(result)
     shown = beside.accuracy_display(scores)
-    assert list(shown.columns[:2]) == ["method", "supervision"] and shown.columns[-1] == "average"
+    assert list(shown.columns[:2]) == ["method", "supervision"] and list(shown.columns[-2:]) == ["worst", "average"]
+    least = scores[(scores.metric == "accuracy") & (scores.attribute != "average")].groupby("method")["value"].min()
+    assert shown.set_index("method").worst.to_dict() == {name: f"{value:.3f}" for name, value in least.items()}
+    worst = evaluation.worst_attribute(scores).set_index("method")
+    assert worst["value"].to_dict() == least.to_dict() and "average" not in set(worst["attribute"])
     row = scores.query("method == 'length' and metric == 'accuracy' and attribute == 'average'").iloc[0]
     assert shown.set_index("method").average["length"] == f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
     first = scores.attribute.iloc[0]

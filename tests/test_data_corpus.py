@@ -8,7 +8,7 @@ import pytest
 
 from micro_paper.data import corpus
 from micro_paper.data.corpus.compose import CONNECTIVES
-from micro_paper.data.corpus.pairs import LONGEST_GAP, candidates
+from micro_paper.data.corpus.pairs import LONGEST_GAP, balanced, candidates
 from micro_paper.data.corpus.text import CODES, SEALED, parse_topics
 from micro_paper.errors import InputError
 
@@ -139,7 +139,27 @@ def test_cues_and_phrasings_are_many_and_apart() -> None:
     said = [s for c in cues for s in (*c.train, *c.test)]
     assert len(set(said)) == len(said)
     for dimension, sentences in corpus.phrasings().items():
-        assert len(sentences["train"]) == 8 and len(sentences["test"]) == 4 and dimension in corpus.DIMENSIONS
-    said = [s for p in corpus.phrasings().values() for texts in p.values() for s in texts]
-    assert len(set(said)) == len(said) == 9 * 13
+        assert len(sentences["train"]) == len(sentences["test"]) == 20 and dimension in corpus.DIMENSIONS
+    asked = corpus.prompt_cues()
+    assert {c.dimension for c in asked} < set(corpus.DIMENSIONS) and len({c.dimension for c in asked}) == len(
+        asked
+    ) == 6
+    assert all(len(c.train) == len(c.test) == 20 for c in asked)
+    said += [s for p in corpus.phrasings().values() for texts in p.values() for s in texts]
+    said += [s for c in asked for s in (*c.train, *c.test)]
+    assert len({s.lower() for s in said}) == len(said) == 12 * 8 + 9 * 41 + 6 * 40
     assert all(re.search(r"[.?]$", s) and s[0].isupper() for s in said)
+
+
+def test_pairs_are_kept_whose_winners_have_no_more_of_a_count() -> None:
+    rng = np.random.default_rng(0)
+    won = rng.normal(0.4, 1.0, (60, 3))  # winners have more of everything
+    longer = np.repeat([1, -1, 0], [30, 20, 10])
+    kept, excess = balanced(won, longer, np.zeros(3), 0.5)
+    assert longer[kept].sum() == 0 and 28 <= len(kept) <= 30
+    assert np.allclose(excess, won[kept].sum(axis=0))
+    assert np.linalg.norm(excess) / len(kept) < 0.1 < np.linalg.norm(won.mean(axis=0))
+    whole, _ = balanced(won, longer, np.zeros(3), 1.0)
+    assert len(whole) == 50 and longer[whole].sum() == 0  # lengths alone
+    _, carried = balanced(won, longer, np.array([20.0, 0.0, 0.0]), 0.5)
+    assert carried[0] < 20 + won[:, 0].sum() and len(balanced(won[:0], longer[:0], np.zeros(3), 0.5)[0]) == 0

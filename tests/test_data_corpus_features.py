@@ -30,13 +30,13 @@ def test_each_feature_is_read_after_its_own_prompt(more: dict[str, str], read: t
     assert prompt == (PROMPT, "Hurry! Why?", "") and context == (CONTEXT, read[1], "Be brief.")
 
 
+@pytest.mark.long
 def test_the_worlds_share_their_responses() -> None:
-    """Audience adds prompts with cues to the pool, but no response or criterion is read after one."""
-    cued = {
-        p
-        for p, c in zip(*(data.load("bundled-audience", "test")[k] for k in ("prompt", "cue")), strict=True)
-        if c != "none"
-    }
+    """Audience and tastes add prompts with cues to the pool, but no response or criterion is read after one."""
+    cued = set()
+    for name in ("bundled-audience", "bundled-rpr"):
+        frame = data.split_frame(name, "test")
+        cued |= set(frame.loc[frame["cue"] != "none", "prompt"])
     names = [name for name in data.names() if name.startswith("bundled-")]
     items = collect([data.load_whole(name) for name in names]).values()
     by_kind = {kind: {i for i in items if i.kind == kind} for kind in (RESPONSE, PROMPT, CONTEXT)}

@@ -10,22 +10,28 @@ import io
 import json
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny_models
+import torch
 
 from micro_paper import data, files
 from micro_paper.data import registry, sources, ukp, wmt
 from micro_paper.data.splits import halves
 from micro_paper.errors import InputError
-from micro_paper.experiments.worlds import load_world
+from micro_paper.experiments import counted, main_tables
+from micro_paper.experiments.average_mix import AVERAGE_MIX, has_mixes
+from micro_paper.experiments.worlds import load_world, stratified, with_mix
 from micro_paper.features import FeatureSettings
+from micro_paper.features.extract import pool_store
+from micro_paper.methods.settings import Settings
 
 FIXTURE = Path(__file__).parent / "fixtures" / "ukp" / "tea-or-coffee_tea.xml"
-SETS = {"ukp-criteria": 16, "ukp-workers": 16, "wmt-mqm": 38}
+SETS = {"ukp-criteria": 16, "ukp-workers": 16, "ukp-mix": 16, "wmt-mqm": 38}
 HEADER = [*wmt.COLUMNS, "metadata", "# Documentation: a link"]
 TOPICS = ("tea-or-coffee", "cats-or-dogs-", "town-vs-country", "sea-or-hills", "pen-or-keys", "bus-or-bike")
 
@@ -79,6 +85,29 @@ class TestStaged:
             assert pairs + sum(data.skipped(name).values()) == 84445
         assert data.skipped("ukp-workers")["identical texts"] == 40546 - 40542
 
+    def test_a_mix_of_criteria_is_told_by_the_other_topics(self, mirror: Path) -> None:
+        """Shares of one person and topic counted again, and how many people there are."""
+        frame = registry.build("ukp-mix").frame
+        assert len(frame) == 40352 and frame["user_id"].nunique() == 171
+        leaning = frame.groupby("attribute")["user_id"].nunique()  # whose lean differs by topic counts for each
+        assert leaning[list(ukp.PATTERNS)].tolist() == [60, 27, 30, 42, 45, 14, 21]
+        assert frame["context"].isna().all() and frame["prompt_id"].nunique() == 16
+        shares = np.array(frame["mix"].tolist())
+        assert shares.sum(axis=1) == pytest.approx(np.ones(len(frame))) and (shares > 0).all()  # all 224 contexts exist
+        table = unequal(ukp.judgements())
+        made = table["worker"].map(table["worker"].value_counts()) >= 50
+        coded = table[made & (table["criteria"].map(len) == 1)].assign(stated=lambda d: d["criteria"].str[0])
+        one = frame.iloc[123]
+        other = coded[coded["topic"] != one["prompt_id"]]
+        counts = pd.crosstab(other["worker"], other["stated"])[list(ukp.PATTERNS)]
+        # everybody who judged the topic at all, with ten reasons on the others
+        judged = table.loc[made & (table["topic"] == one["prompt_id"]), "worker"].unique()
+        enough = counts[(counts.sum(axis=1) >= 10) & counts.index.isin(judged)]
+        average = enough.div(enough.sum(axis=1), axis=0).mean()
+        own = counts.loc[one["user_id"]]
+        assert one["mix"] == pytest.approx(((own + average) / (own.sum() + 1)).tolist())
+        assert one["attribute"] == ((own + average) / (own.sum() + 1) - average).idxmax()
+
     def test_workers_with_fifty_choices_halve_by_topic(self, mirror: Path) -> None:
         frame = registry.build("ukp-workers").frame
         adapt = halves(frame["user_id"], frame["prompt_id"])
@@ -130,14 +159,16 @@ class TestStaged:
         else:  # both sides of a debate are one topic
             assert whole.groupby("prompt_id")["prompt"].nunique().tolist() == [2] * 16
 
-    @pytest.mark.parametrize("name", ["ukp-criteria", "ukp-workers"])
+    @pytest.mark.parametrize("name", ["ukp-criteria", "ukp-workers", "ukp-mix"])
     def test_no_reason_is_in_any_column(self, mirror: Path, name: str) -> None:
         lines = gzip.decompress((mirror / "ukp_convarg" / "judgements.jsonl.gz").read_bytes()).splitlines()
         reasons = {json.loads(line)["reason"] for line in lines}
         frame = registry.build(name).frame
-        values = set().union(*(frame[column].dropna() for column in frame))
+        values = set().union(*(frame[column].dropna() for column in frame if column != "mix"))
         assert len(values & reasons) == 0 and len(reasons) > 80000
-        assert list(frame) == [*registry.COLUMNS, *registry.INTERNAL, "item_id", "user_id", "shown_first"]
+        assert list(frame) == [*registry.COLUMNS, *registry.INTERNAL, "item_id", "user_id", "shown_first"] + (
+            ["mix"] if name == "ukp-mix" else []
+        )
 
 
 def upstream(folder: Path, topics: int = 6) -> list[Path]:
@@ -479,3 +510,152 @@ def test_ratings_of_translations_reach_the_pairs(
     column = [wmt.ATTRIBUTES.index(a) for a in world.test.attribute]
     better, worse = (world.test.ratings[rows, column] for rows in (world.test.chosen, world.test.rejected))
     assert len(better) and bool((better > worse).all())
+
+
+def choices(changed: dict[int, tuple] | None = None) -> pd.DataFrame:
+    """Choices of two people on three topics, three a topic; `changed` replaces the criteria of a row."""
+    plan = {"a": ("tone", "tone", "on topic"), "b": ("on topic", "on topic", "on topic")}
+    rows = [{"topic": t, "worker": w, "criteria": (plan[w][k],)} for w in "ab" for t in "xyz" for k in range(3)]
+    table = pd.DataFrame(rows)
+    for row, criteria in (changed or {}).items():
+        table.at[row, "criteria"] = criteria
+    return table
+
+
+def test_a_mix_knows_nothing_of_its_own_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ukp, "MIN_REASONS", 6)
+    found = ukp.person_mixes(choices())
+    # a: 4 of 6 reasons elsewhere are of tone; the average person has (4/6 + 0) / 2 of it
+    assert found.loc[("a", "x"), ["tone", "on topic"]].tolist() == pytest.approx([(4 + 1 / 3) / 7, (2 + 2 / 3) / 7])
+    assert found["leans"].to_dict() == {(w, t): {"a": "tone", "b": "on topic"}[w] for w in "ab" for t in "xyz"}
+    other = ukp.person_mixes(choices({0: ("only opinion",), 2: ("only opinion",)}))  # two reasons of a on x
+    pd.testing.assert_frame_equal(other.loc[[("a", "x")]], found.loc[[("a", "x")]])
+    assert other.loc[("a", "y"), "only opinion"] > 0 == found.loc[("a", "y"), "only opinion"]
+    # reasons of no criterion or several count nowhere: five are left of a on the topics but x, and on those but y
+    fewer = ukp.person_mixes(choices({5: (), 8: ("tone", "on topic")}))
+    assert ("a", "x") not in fewer.index and ("a", "y") not in fewer.index and ("b", "x") in fewer.index
+
+
+def mixed_world(tmp_path: Path, features: dict, monkeypatch: pytest.MonkeyPatch):
+    upstream(tmp_path / "mirror" / "ukp_convarg")
+    register(monkeypatch, tmp_path / "mirror")
+    monkeypatch.setattr(ukp, "MIN_CHOICES", 7)
+    monkeypatch.setattr(ukp, "MIN_REASONS", 2)
+    return load_world("ukp-mix", **features)
+
+
+def test_a_mixed_context_is_the_mean_of_the_criteria_by_their_shares(
+    tmp_path: Path, features: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed_world(tmp_path, features, monkeypatch)
+    stated = load_world("ukp-criteria", **features)
+    known: dict[tuple, dict[str, tuple]] = {}  # prompt -> criterion -> u(x, c), u(c)
+    for part in (stated.train, stated.validation, stated.test):
+        for i, name in enumerate(part.attribute):
+            both = part.context_features[i], part.criterion_features[i]
+            known.setdefault(tuple(part.prompt_features[i].tolist()), {})[str(name)] = both
+    names = sorted(set(stated.train.attribute))
+    assert len(names) > 1 and all(set(names) <= set(found) for found in known.values())
+    rows = data.load("ukp-criteria", "train").remove_columns("context")
+    rng = np.random.default_rng(0)
+    shares = np.zeros((len(rows), len(ukp.PATTERNS)))
+    shares[:, [list(ukp.PATTERNS).index(name) for name in names]] = rng.dirichlet(np.ones(len(names)), len(rows))
+    encoded = pool_store("ukp-criteria", features["features"], features["store"], device="cpu")
+    sentences = [data.CRITERIA["ukp"][name] for name in ukp.PATTERNS]
+    found = with_mix(encoded.pairs(rows), rows.add_column("mix", shares.tolist()), encoded, sentences)
+    other = with_mix(encoded.pairs(rows), rows.add_column("mix", shares[::-1].tolist()), encoded, sentences)
+    for i in range(len(rows)):
+        own = known[tuple(found.prompt_features[i].tolist())]
+        for part, table in enumerate((found.context_features, found.criterion_features)):
+            expected = sum(shares[i, k] * own[c][part] for k, c in enumerate(ukp.PATTERNS) if shares[i, k])
+            assert table[i].numpy() == pytest.approx(expected.numpy(), abs=1e-6)
+    assert not torch.allclose(other.context_features, found.context_features, atol=1e-3)
+    assert torch.equal(found.difference, encoded.pairs(rows).difference)
+
+
+def test_a_mix_needs_the_features_of_its_criteria(
+    tmp_path: Path, features: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of a criterion that no reason of the debate states has no feature; the data give none such a share."""
+    world = mixed_world(tmp_path, features, monkeypatch)
+    rows = data.load("ukp-mix", "train")
+    stated = set(registry.build("ukp-criteria").frame["attribute"])
+    unstated = [number for number, name in enumerate(ukp.PATTERNS) if name not in stated]
+    assert has_mixes("ukp-mix") and not has_mixes("ukp-criteria") and not has_mixes("synthetic-audience")
+    assert AVERAGE_MIX not in main_tables.left_out(world)
+    assert AVERAGE_MIX in main_tables.left_out(load_world("ukp-criteria", **features))
+    assert len(world.train) and unstated and not np.array(rows["mix"][:])[:, unstated].any()
+    even = rows.remove_columns("mix").add_column("mix", [[1 / 7] * 7] * len(rows))
+    encoded = pool_store("ukp-mix", features["features"], features["store"], device="cpu")
+    with pytest.raises(InputError, match=f"no text states, '{data.CRITERIA['ukp'][list(ukp.PATTERNS)[unstated[0]]]}"):
+        with_mix(encoded.pairs(rows), even, encoded, [data.CRITERIA["ukp"][name] for name in ukp.PATTERNS])
+
+
+def test_a_mix_stands_before_no_response(tmp_path: Path, features: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_criterion = features | {"features": replace(features["features"], response_context="with")}
+    with pytest.raises(InputError, match="response_context without"):
+        mixed_world(tmp_path, with_criterion, monkeypatch)
+
+
+def test_training_pairs_are_capped_whole(tmp_path: Path, features: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones in every call, all labels of two responses together; validation and test stay as they are."""
+    upstream(tmp_path / "mirror" / "ukp_convarg")
+    register(monkeypatch, tmp_path / "mirror")
+    whole, some = (load_world("ukp-criteria", **features, most_train_pairs=n) for n in (0, 5))
+    assert len(whole.train) > 5 >= len(some.train) > 0 and set(some.train.pair_id) < set(whole.train.pair_id)
+    assert some.test.pair_id.tolist() == whole.test.pair_id.tolist()
+    assert some.validation.pair_id.tolist() == whole.validation.pair_id.tolist()
+    assert some.fingerprint != whole.fingerprint
+    frame = data.split_frame("ukp-criteria", "train").set_index("pair_id")["comparison_id"]
+    kept = frame.index.isin(some.train.pair_id)
+    assert not set(frame[kept]) & set(frame[~kept])
+    again = load_world("ukp-criteria", **features, most_train_pairs=5)
+    assert again.train.pair_id.tolist() == some.train.pair_id.tolist() and again.fingerprint == some.fingerprint
+    more = load_world("ukp-criteria", **features, most_train_pairs=10**6)
+    assert more.fingerprint == whole.fingerprint  # a cap above all is none
+    with pytest.raises(InputError, match="most_train_pairs"):
+        load_world("ukp-criteria", **features, most_train_pairs=-1)
+
+
+def test_a_part_of_the_pairs_has_every_attribute_in_its_share() -> None:
+    """In file order a prefix would have one attribute alone; a draw by pair would part the labels of two responses."""
+    attribute = ["detail"] * 600 + ["tone"] * 60 + ["clear", "detail"] * 170
+    comparison = [f"c{i}" for i in range(660)] + [f"d{i // 2}" for i in range(340)]
+    drawn = [stratified(comparison, attribute, 200, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert drawn[0].tolist() == drawn[1].tolist() == sorted(drawn[0]) and drawn[0].tolist() != drawn[2].tolist()
+    for rows in (drawn[0], drawn[2]):
+        assert 198 <= len(rows) <= 200
+        kept = {name: sum(attribute[i] == name for i in rows) for name in set(attribute)}
+        assert kept == pytest.approx({"detail": 154, "tone": 12, "clear": 34}, abs=2)
+        parted = {comparison[i] for i in rows} & {comparison[i] for i in set(range(1000)) - set(rows)}
+        assert not parted
+    # a kind of which there is one comparison is drawn as often as any other
+    names, labels = [f"c{i}" for i in range(700)], ["a"] * 699 + ["b"]
+    once = sum(699 in stratified(names, labels, 70, np.random.default_rng(seed)) for seed in range(200))
+    assert 8 <= once <= 34
+
+
+def test_systems_alone_know_who_wrote_and_nothing_else(
+    tmp_path: Path, features: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """System A wins on accuracy and B on style, whatever they write; a text that lies about its writer changes it."""
+    lines = [(f"{k}{segment}", s, r, f"{k}: {text}", *e) for k in range(20) for segment, s, r, text, *e in LINES]
+    archive(tmp_path / "mirror" / wmt.FILE, lines, documents={line[0]: line[0][:-1] for line in lines})
+    register(monkeypatch, tmp_path / "mirror")
+    world = load_world("wmt-mqm", **features)
+    row = counted.system_only([world], Settings(epochs=1), [0])
+    p = row.probability["system_only"][:, 0]
+    wrote = dict(zip(data.load("wmt-mqm", "test")["pair_id"], data.load("wmt-mqm", "test")["chosen_id"], strict=True))
+    assert {(a, wrote[i]) for a, i in zip(world.test.attribute, world.test.pair_id, strict=True)} == {
+        ("accuracy", "A"),
+        ("fluency", "A"),
+        ("style", "B"),
+    }
+    assert (p > 0.6).all() and len(set(p.round(6))) <= 3  # one value an attribute: nothing of the text
+    assert list(row.supervision) == ["system_only"]
+    made = counted.systems_of(["A", "B"])
+    assert made(["B", "C", "A"]).tolist() == [[0, 1], [0, 0], [1, 0]]  # a system that training lacks has no column
+    assert counted.has_systems("wmt-mqm") and not counted.has_systems("smoke-texts")
+    assert not counted.has_systems("synthetic-audience")
+    assert "system_only" in main_tables.left_out(load_world("smoke-texts", **features))
+    assert "system_only" not in main_tables.left_out(world)

@@ -11,6 +11,7 @@ import pytest
 import tiny_models
 import torch
 from test_backbone import groups, table
+from told import with_criteria
 
 from micro_paper.data import synthetic
 from micro_paper.errors import InputError
@@ -22,14 +23,11 @@ from micro_paper.features.settings import FeatureSettings
 from micro_paper.methods import METHODS
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.static import Single
-from micro_paper.methods.tuned import Tuned
 from micro_paper.methods.two_stage import MixtureMethod, TwoStage
 from micro_paper.training import resolve_device
 
 BUDGET = 8
 SMALL = {"heads": 4, "epochs": 2, "batch_size": 64, "learning_rate": 0.01, "stage2_epochs": 2}
-# A tuned row fits the row that it tunes many times over; what it does itself is numpy.
-TRAINED = [name for name, factory in METHODS.items() if not isinstance(factory({}, 0), Tuned)]
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 
 
@@ -37,7 +35,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no G
 def few() -> dict:
     """Pairs of each split of a synthetic audience with few prompts."""
     drawn = synthetic.draw_world("synthetic-audience", train=60, validation=30, test=30)
-    return {split: sample.pairs for split, sample in drawn.items()}
+    return {split: with_criteria(sample.pairs) for split, sample in drawn.items()}
 
 
 def predicted(factory: Callable[..., Any], few: dict, **settings: Any) -> tuple[Any, np.ndarray]:
@@ -85,12 +83,13 @@ class TestNames:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_row_keeps_everything_on_its_device(name, few, monkeypatch):
     _, here = predicted(METHODS[name], few, dtype="float64")
     with placement.elsewhere(monkeypatch):
         method, there = predicted(METHODS[name], few, dtype="float64", device="cuda")
-    np.testing.assert_allclose(there, here, rtol=0, atol=1e-9)
+    atol = 1e-6 if name == "armo_published" else 1e-9  # its gate is float32
+    np.testing.assert_allclose(there, here, rtol=0, atol=atol)
     if isinstance(method, MixtureMethod):
         assert {p.device for p in method.heads.parameters()} == {placement.ELSEWHERE}
 

@@ -15,8 +15,11 @@ from scipy.special import log_expit
 from micro_paper.data import sources, ukp, wmt
 from micro_paper.errors import InputError
 from micro_paper.experiments import disagreement, planted_taste
-from micro_paper.experiments.disagreement import Judgements, from_frame, simulated
+from micro_paper.experiments.disagreement import Judgements, from_frame, from_pairs, simulated
+from micro_paper.experiments.person_rounds import everyone
+from micro_paper.experiments.worlds import load_world
 from micro_paper.intervals import Interval
+from micro_paper.pairs import Pairs
 
 # pair 1: two for a, one for b; pair 2: one each; pair 3 of the other topic: one person alone; pair 4: both for b
 VOTES = [
@@ -45,10 +48,43 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    return everyone(load_world("synthetic-people"))
+
+
+def test_a_taste_planted_along_length_is_seen_in_the_made_population() -> None:
+    table, _ = planted_taste.power("synthetic-people", [50], rng(0), n_draws=20)
+    seen = table.set_index("taste")["seen"]
+    assert seen["planted"] > 0.8 and seen["none"] < 0.2
+
+
+class TestFromPairs:
+    def test_sides_are_as_they_were_shown(self, pairs) -> None:
+        judged = from_pairs(pairs)
+        shown = np.where(pairs.position.numpy() > 0, pairs.chosen.numpy(), pairs.rejected.numpy())
+        assert judged.shown and (judged.first == shown).all()
+        assert (judged.preferred == (judged.first == pairs.chosen.numpy())).all()
+        assert (judged.names[judged.person] == pairs.user_id).all()
+        longer = pairs.lengths[judged.first] > pairs.lengths[judged.second]
+        assert (longer.numpy() == (judged.length > 0)).all() and np.mean(judged.length**2) == pytest.approx(1)
+
+    def test_one_comparison_whoever_judged_it_and_whatever_was_shown_first(self, pairs) -> None:
+        judged, turned = from_pairs(pairs), from_pairs(pairs.flip())
+        assert (turned.comparison == judged.comparison).all() and (turned.preferred == ~judged.preferred).all()
+        sides = {frozenset(pair) for pair in zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)}
+        assert len(np.unique(judged.comparison)) == len(sides)
+
+    @pytest.mark.parametrize("name", ["user_id", "position"])
+    def test_what_does_not_say_who_saw_what_is_refused(self, pairs, name) -> None:
+        with pytest.raises(InputError, match="need user_id and position"):
+            from_pairs(replace(pairs, **{name: None}))
+
+
 class TestAgreement:
     @pytest.mark.parametrize("shown", [True, False])
     def test_by_hand(self, shown: bool) -> None:
-        found = disagreement.agreement(from_frame(frame(shown)), rng())
+        found = disagreement.agreement(from_frame(frame(shown)))
         # in both orders: pair 1 has 6 couples, 2 of them agree; pair 2 has 2, none; pair 4 has 2, both
         assert found["agreement"] == pytest.approx(4 / 10)
         # pair 1: u and v meet a tie, w is wrong; pair 2: both wrong; pair 4: both right
@@ -57,15 +93,15 @@ class TestAgreement:
 
     def test_one_criterion_and_two(self) -> None:
         judged = from_frame(frame())
-        assert disagreement.agreement(judged, rng(), alike=True)["agreement"] == pytest.approx(1)
+        assert disagreement.agreement(judged, alike=True)["agreement"] == pytest.approx(1)
         turned = frame()
         turned.loc[7, ["chosen", "rejected", "shown_first"]] = ["f", "e", "rejected"]
-        assert disagreement.agreement(from_frame(turned), rng(), alike=True)["agreement"] == pytest.approx(1 / 2)
+        assert disagreement.agreement(from_frame(turned), alike=True)["agreement"] == pytest.approx(1 / 2)
 
     def test_the_scored_meet_all_others(self) -> None:
         judged = from_frame(frame())
         scored = judged.names[judged.person] == "w"
-        found = disagreement.agreement(judged, rng(), scored=scored)
+        found = disagreement.agreement(judged, scored=scored)
         assert found["agreement"] == pytest.approx(2 / 4 - 1 / 6) and found["n_people"] == 1
 
     def test_sides_do_not_matter_to_agreement(self) -> None:
@@ -77,9 +113,9 @@ class TestAgreement:
             second=np.where(turn, judged.first, judged.second),
             preferred=judged.preferred ^ turn,
         )
-        assert disagreement.agreement(other, rng()) == disagreement.agreement(judged, rng())
+        assert disagreement.agreement(other) == disagreement.agreement(judged)
         wrong = replace(judged, preferred=judged.preferred ^ turn)  # labels turned, sides not: another agreement
-        assert disagreement.agreement(wrong, rng())["agreement"] != disagreement.agreement(judged, rng())["agreement"]
+        assert disagreement.agreement(wrong)["agreement"] != disagreement.agreement(judged)["agreement"]
 
     def test_what_has_no_people_is_refused(self) -> None:
         with pytest.raises(InputError, match="no column 'user_id'"):
@@ -88,7 +124,7 @@ class TestAgreement:
             disagreement.load_judgements("summeval")
         judged = from_frame(frame())
         with pytest.raises(InputError, match="no two people judged the same pair"):
-            disagreement.agreement(judged.select(judged.person == 0), rng())
+            disagreement.agreement(judged.select(judged.person == 0))
         with pytest.raises(InputError, match="no pair of differing texts"):
             from_frame(frame().assign(rejected=lambda d: d["chosen"]))
 
@@ -134,7 +170,7 @@ class TestComponents:
         assert parts[1].loc["length", "low"] <= 0.005 and abs(parts[1].loc["length", "share"]) < 0.01
         for table, judged in zip(parts, (with_taste, without), strict=True):
             assert table["share"].sum() == pytest.approx(1)
-            same = disagreement.agreement(judged, rng())["agreement"]
+            same = disagreement.agreement(judged)["agreement"]
             assert table.loc["shared", "share"] == pytest.approx(2 * same - 1)
             assert (table["low"] <= table["share"]).all() and (table["share"] <= table["high"]).all()
 
@@ -235,7 +271,7 @@ class TestPlantedTaste:
     def test_the_synthetic_population_goes_all_the_way(self) -> None:
         table, own = planted_taste.power(disagreement.SYNTHETIC, [5, 20], rng(), n_draws=3)
         assert list(table["taste"].unique()) == ["planted", "none"] and len(own) == 2
-        assert disagreement.agreement_table([disagreement.SYNTHETIC], rng())["agreement"].between(0.5, 0.9).all()
+        assert disagreement.agreement_table([disagreement.SYNTHETIC])["agreement"].between(0.5, 0.9).all()
         assert len(disagreement.component_table([disagreement.SYNTHETIC], rng())) == 5
 
     @pytest.mark.parametrize(
@@ -250,7 +286,7 @@ class TestPlantedTaste:
 @pytest.mark.long
 class TestStaged:
     def test_workers(self, mirror: Path) -> None:
-        table = disagreement.agreement_table(["ukp-workers"], rng()).set_index("population")
+        table = disagreement.agreement_table(["ukp-workers"]).set_index("population")
         many, everyone = table.loc["people with 50 or more choices"], table.loc["everyone"]
         assert round(many["agreement"], 3) == 0.729 and many["n_people"] == 173
         assert (many["low"], many["high"]) == pytest.approx((0.691, 0.769), abs=0.004)
@@ -265,16 +301,16 @@ class TestStaged:
         counts = table[table["value"] != "equal"].groupby("pair_id")["value"].value_counts().unstack(fill_value=0)
         n, a = counts.sum(axis=1), counts["a1"]
         by_hand = (a * (a - 1) + (n - a) * (n - a - 1)).sum() / (n * (n - 1)).sum()
-        found = disagreement.agreement(disagreement.load_judgements("ukp-workers"), rng())
+        found = disagreement.agreement(disagreement.load_judgements("ukp-workers"))
         assert found["agreement"] == pytest.approx(by_hand, abs=2e-4)
 
     def test_criteria(self, mirror: Path) -> None:
-        table = disagreement.agreement_table(["ukp-criteria"], rng()).set_index("population")
+        table = disagreement.agreement_table(["ukp-criteria"]).set_index("population")
         reversals = [round(100 * (1 - table.loc[p, "agreement"]), 1) for p in table.index]
         assert reversals == [15.8, 28.9, 51.6]
 
     def test_translations(self, mirror: Path) -> None:
-        table = disagreement.agreement_table(["wmt-mqm"], rng()).set_index("population")
+        table = disagreement.agreement_table(["wmt-mqm"]).set_index("population")
         assert round(table.loc["accuracy", "agreement"], 3) == 0.783 and table["n_people"].eq(8).all()
         ratings, _ = wmt.ratings(sources.fetch(wmt.FILE))
         agree = total = 0

@@ -46,7 +46,7 @@ def test_a_mirror_has_conjoint_data_under_the_name_of_their_files(checkout, monk
     (checkout / "data" / "conjoint_taxes_immigration").mkdir(parents=True)
     monkeypatch.setenv("MICRO_PAPER_CACHE", str(checkout / "cache"))
     monkeypatch.setenv("MICRO_PAPER_DATA", "data")
-    lacking = doctor._missing_data({"control_world": "conjoint-taxes", "stage1_world": "llmbar"})
+    lacking = doctor._missing_data({"further_worlds": "conjoint-taxes", "stage1_world": "llmbar"})
     assert len(lacking) == 1 and lacking[0].startswith("llmbar: connect")
 
 

@@ -33,7 +33,7 @@ def test_folds_share_no_prompt(worlds):
 
 
 def test_scores_are_means_and_the_average_is_the_mean_of_its_rows(result):
-    table = evaluation.scores(result, n_bootstrap=200)
+    table = evaluation.scores(result)
     attribute = result.pairs["attribute"].to_numpy()
     p = result.probability["micro"]
     for metric, values in {"accuracy": p > 0.5, "nll": -np.log(p)}.items():
@@ -49,19 +49,19 @@ def test_scores_are_means_and_the_average_is_the_mean_of_its_rows(result):
 
 
 def test_a_row_has_the_intervals_that_it_would_have_alone(result):
-    """Rows of a table share their resamples, so another row beside it changes no digit."""
+    """Another row beside it changes no digit."""
     alone = Evaluation(result.world, result.pairs, result.seeds)
     for name in ("micro", "length"):
         alone.probability[name], alone.supervision[name] = result.probability[name], result.supervision[name]
     for table in (evaluation.scores, evaluation.differences):
-        every = table(result, n_bootstrap=200)
-        few = table(alone, n_bootstrap=200)
+        every = table(result)
+        few = table(alone)
         assert few.equals(every[every.method.isin(few.method.unique())].reset_index(drop=True))
 
 
 def test_differences_are_paired(result):
-    table = evaluation.differences(result, n_bootstrap=200).set_index(["method", "attribute"])
-    scores = evaluation.scores(result, n_bootstrap=200).query("metric == 'accuracy'").set_index(["method", "attribute"])
+    table = evaluation.differences(result).set_index(["method", "attribute"])
+    scores = evaluation.scores(result).query("metric == 'accuracy'").set_index(["method", "attribute"])
     for method in ("single", "length", "criterion_fewshot"):
         gap = scores.value["micro", "average"] - scores.value[method, "average"]
         assert table.difference[method, "average"] == pytest.approx(gap)
@@ -71,7 +71,7 @@ def test_differences_are_paired(result):
 
 
 def test_the_oracle_head_is_never_below_the_validation_head(result):
-    table = evaluation.best_heads(result, n_bootstrap=200).set_index(["method", "selection", "attribute"]).value
+    table = evaluation.best_heads(result).set_index(["method", "selection", "attribute"]).value
     assert (table["micro", "test (oracle)"] >= table["micro", "validation"] - 1e-12).all()
     assert np.allclose(table["single", "test (oracle)"], table["single", "validation"])
 
@@ -111,7 +111,7 @@ def test_budget_curve_starts_at_stage_1(worlds):
     start = curve.query("method == 'micro' and budget == 0 and run == 0").value.item()
     alone = evaluation.evaluate(worlds[:1], ("micro_stage1",), QUICK, seeds=[0], budget=10)
     assert start == pytest.approx(
-        evaluation.scores(alone, n_bootstrap=200).query("metric == 'accuracy' and attribute == 'average'").value.item()
+        evaluation.scores(alone).query("metric == 'accuracy' and attribute == 'average'").value.item()
     )
     assert 0 not in set(curve.query("method == 'criterion_fewshot'").budget)
 

@@ -164,7 +164,7 @@ def test_every_row_is_judged_on_the_same_rest(shared):
 
 def test_comparison_by_hand():
     evaluation = handmade()
-    table = compare_on_rest(evaluation, ["plain", "micro"], HEADS, **SHOTS, n_bootstrap=200)
+    table = compare_on_rest(evaluation, ["plain", "micro"], HEADS, **SHOTS)
     assert list(table.columns) == list(COLUMNS) and len(table) == 4 * 4
     values = rest_values(evaluation, ["plain", "micro"], HEADS, **SHOTS)
     attribute = evaluation.pairs.attribute.to_numpy()
@@ -186,9 +186,9 @@ def test_comparison_by_hand():
     sees = table.drop_duplicates("method").set_index("method").supervision
     assert sees["hyre"] == "binary labels; 5 labelled test pairs of each attribute, and its name"
     assert sees["micro"] == "binary labels; contexts"
-    assert table.equals(compare_on_rest(evaluation, ["plain", "micro"], HEADS, **SHOTS, n_bootstrap=200))
+    assert table.equals(compare_on_rest(evaluation, ["plain", "micro"], HEADS, **SHOTS))
     evaluation.supervision |= {"base": DrmsRandom.supervision, "micro_stage1": Drms.supervision}
-    again = compare_on_rest(evaluation, [], HEADS, **SHOTS, n_bootstrap=200).drop_duplicates("method")
+    again = compare_on_rest(evaluation, [], HEADS, **SHOTS).drop_duplicates("method")
     labelled = "5 labelled test pairs of each attribute, and its name"
     assert again.supervision.tolist() == [labelled, f"binary labels; {labelled}"]
 
@@ -203,7 +203,7 @@ def test_bad_requests_are_named():
         (["plain"], {"drms": "base"}, "reference 'hyre' is not among the rows drms, plain"),
     ):
         with pytest.raises(InputError, match=message):
-            compare_on_rest(evaluation, rows, heads, **SHOTS, n_bootstrap=100)
+            compare_on_rest(evaluation, rows, heads, **SHOTS)
 
 
 def test_on_a_real_evaluation():
@@ -216,7 +216,7 @@ def test_on_a_real_evaluation():
     evaluation = evaluate(
         worlds, ["micro_stage1", "single"], settings, seeds=[0, 1], budget=None, keep_heads=["micro_stage1"]
     )
-    table = compare_on_rest(evaluation, ["single"], {"hyre": "micro_stage1"}, shots=8, resamples=5, n_bootstrap=200)
+    table = compare_on_rest(evaluation, ["single"], {"hyre": "micro_stage1"}, shots=8, resamples=5)
     assert set(table.method) == {"hyre", "single"} and table.value.between(0, 1).all()
     run = evaluation.heads["micro_stage1"][3]
     own = evaluation.pairs.iloc[run.rows]

@@ -66,7 +66,7 @@ def test_every_known_problem_has_a_row():
 
 def test_every_setting_has_its_source():
     """Each field of Settings is a parameter of the profiles, whose comment is its source, or has a row of its own."""
-    renamed = {"heads": "heads_rpr", "tau": "tau_rpr", "dtype": "train_dtype"}
+    renamed = {"heads": "heads_rpr", "steps": "steps_rpr", "tau": "tau_rpr", "dtype": "train_dtype"}
     rows = set(" ".join(ledger.deviations()["where"]).split())
     named = {f.name for f in dataclasses.fields(Settings) if f"micro_paper.methods.settings.Settings.{f.name}" in rows}
     bare = [f.name for f in dataclasses.fields(Settings) if renamed.get(f.name, f.name) not in PARAMETERS]
@@ -95,7 +95,7 @@ def test_every_default_of_the_profiles_is_there():
     assert list(table.index) == [name for name in PARAMETERS if name != "profile"]
     assert table.loc["alpha", ["paper", "open", "bundled"]].tolist() == [0.5, 0.5, 0.5]
     assert table.loc["alpha", "source"] == "paper" and table.loc["stage2_learning_rate", "source"] == "ours"
-    assert table.loc["epochs", "source"] == "released code (paper, open), ours (bundled)"
+    assert table.loc["epochs", "source"] == "released code (paper), ours (open, bundled)"
     assert table.loc["backbone", "source"] == "paper (paper), ours (open, bundled)"
     assert table.loc["backbone", "reason"].endswith("CPU (open, bundled)")
     for name in ledger.PROFILES:

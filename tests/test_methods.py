@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from told import with_criteria
 
 from micro_paper import metrics
 from micro_paper.data import synthetic
@@ -17,6 +18,12 @@ from micro_paper.methods.static import maxmin_weights
 from micro_paper.methods.table import Method
 
 QUICK = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def world(world):
+    """The world of `conftest`, whose pairs also state their criterion by itself."""
+    return {split: with_criteria(pairs) for split, pairs in world.items()}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,7 @@ def test_heads_are_recovered_and_contexts_route(world):
     train = synthetic.sample(people, 9000, seed=1, prefix="train")
     validation = synthetic.sample(people, 400, seed=2, prefix="validation")
     test = synthetic.sample(people, 3000, by_context=True, seed=3, prefix="test")
-    settings = QUICK | {"alpha": 0.05, "epochs": 8, "tau": 1.0}
+    settings = QUICK | {"alpha": 0.05, "epochs": 8, "patience": 3, "tau": 1.0}
     method = make("micro", settings, 0).fit(train.pairs, validation.pairs)
     learned = method.heads.weight.detach() / method.scalers["responses"].scale
     match = metrics.match_heads(learned.numpy(), people.heads.numpy())
@@ -273,7 +280,7 @@ def test_maxmin_alternates_with_fewer_heads_than_groups(world):
     assert len(method.heads.weight) == 2 and len(method.history.train) == 4
 
 
-@pytest.mark.parametrize("name", ["micro", "single", "static_maxmin", "oracle_attribute", "criterion_fewshot"])
+@pytest.mark.parametrize("name", ["micro", "single", "static_maxmin", "oracle_attribute_exact", "criterion_fewshot"])
 def test_bad_pairs_are_refused(name, world):
     empty = world["train"].select(slice(0, 0))
     if name != "criterion_fewshot":
@@ -286,3 +293,76 @@ def test_bad_pairs_are_refused(name, world):
     if name != "criterion_fewshot":
         with pytest.raises(InputError, match="features of the responses hold a non-finite value"):
             make(name, QUICK).fit(world["train"].with_tables(responses=spoiled), world["validation"])
+
+
+MATCHED = ("micro", "single", "static_uniform", "static_learned", "static_maxmin", "shared_base", "shared_base_mlp")
+
+
+@pytest.mark.parametrize("name", MATCHED)
+def test_rows_take_the_steps_that_match_them_and_choose_none(name, world, monkeypatch):
+    """Whatever the number of pairs: passes repeat, and validation pairs keep no epoch. Without steps they do."""
+    batches = []
+    drawn = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda n, **how: batches.append(n) or drawn(n, **how))
+    settings = QUICK | {"steps": 25, "epochs": 1, "batch_size": 32}
+    for n in (64, 300):
+        batches.clear()
+        few = world["train"].select(slice(0, n))
+        method = make(name, settings, 0).fit(few, world["validation"])
+        per_epoch = -(-n // 32)
+        assert len(method.history.train) == -(-25 // per_epoch) == batches.count(n)
+        assert method.history.validation == [] and method.history.best_epoch == -1
+        other = make(name, settings, 0).fit(few, world["validation"].flip())
+        assert torch.equal(method.head_weights(), other.head_weights())
+    assert make(name, settings | {"steps": 0}, 0).fit(few, world["validation"]).history.validation
+
+
+@pytest.mark.parametrize("name", ["micro", "single", "static_learned", "shared_base", "shared_base_mlp"])
+def test_every_row_starts_from_a_mean_reward_of_zero(name, world):
+    for heads in (1, 4):
+        method = make(name, QUICK | {"heads": heads}, 0).fit(world["train"], world["validation"])
+        start = method._make_heads(method._scaled(world["train"])).weight
+        assert start.mean(dim=0).abs().max() < 1e-15
+        assert (start.abs().max() > 0.01) == (len(start) > 1)
+    four = [make(n, QUICK, 0).fit(world["train"], world["validation"]) for n in ("micro", "static_learned")]
+    first, second = (m._make_heads(m._scaled(world["train"])).weight for m in four)
+    assert torch.equal(first, second)
+
+
+def test_the_criterion_row_changes_the_reading_alone(fitted, world):
+    """Stage 1 is micro's own; stage 2 is micro's under the other reading, at the same alpha, tau and steps."""
+    micro, read = fitted["micro"], fitted["micro_criterion"]
+    assert torch.equal(micro.head_weights(), read.head_weights())
+    assert replace(read.settings, router_input="context") == micro.settings and read.stage2 == micro.stage2
+    assert read.stage1_key() == micro.stage1_key()
+    scrambled = replace(world["test"], contexts=world["test"].contexts.flip(0))
+    p, q = (method.predict_proba(world["test"]) for method in (micro, read))
+    assert np.array_equal(read.predict_proba(scrambled), q) and not np.array_equal(micro.predict_proba(scrambled), p)
+
+
+def test_the_converged_row_stops_where_validation_no_longer_improves(world):
+    method = make("micro_converged", QUICK | {"steps": 5}, 0).fit(world["train"], world["validation"])
+    seen = method.history.validation
+    assert 4 < len(seen) <= method.settings.epochs and method.history.best_epoch == int(np.argmin(seen))
+    short = make("micro", QUICK | {"steps": 5}, 0).fit(world["train"], world["validation"])
+    assert metrics.nll(method.predict_proba(world["validation"])) < metrics.nll(
+        short.predict_proba(world["validation"])
+    )
+
+
+def test_the_best_head_is_the_one_of_least_loss_on_the_labels(fitted, world):
+    context = context_budget(world["train"], 20, 0)
+    method = fitted["shared_base_best"]
+    losses = -np.log(1 / (1 + np.exp(-method.head_margins(context))))
+    margins = method.head_margins(world["test"])
+    for name in set(context.attribute):
+        best = losses[context.attribute == name].sum(axis=0).argmin()
+        own = world["test"].attribute == name
+        expected = 1 / (1 + np.exp(-margins[own, best]))
+        assert np.allclose(method.predict_proba(world["test"])[own], expected, atol=1e-12)
+
+
+def test_rows_of_a_hundred_heads(fitted, world):
+    assert fitted["hyre_100"].head_margins(world["test"]).shape[1] == 100
+    width = world["train"].responses.shape[1]
+    assert fitted["drms_100"].head_margins(world["test"]).shape[1] == min(100, 2 * width)

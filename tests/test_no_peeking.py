@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import torch
+from told import with_criteria
 
 from micro_paper.data import synthetic
 from micro_paper.experiments import evaluation, runs
@@ -29,6 +30,7 @@ SAME = 1e-12
 def share_tables(parts: Sequence[Pairs]) -> list[Pairs]:
     """Return the parts pointing into common tables, as the splits of a text world do; lengths are drawn."""
     pointers = {"responses": ("chosen", "rejected"), "prompts": ("prompt",), "contexts": ("context",)}
+    pointers |= {"criteria": ("criterion",)}
     tables = {name: torch.cat([getattr(p, name) for p in parts]) for name in pointers}
     random = torch.Generator().manual_seed(1)
     tables["lengths"] = torch.rand(len(tables["responses"]), generator=random, dtype=torch.float64)
@@ -53,7 +55,7 @@ def worlds() -> dict[str, tuple[World, Pairs]]:
     """For each kind a world, and further pairs that belong to none of its splits."""
     drawn = synthetic.draw_world("synthetic-audience", train=120, validation=40, test=40)
     further = synthetic.draw_world("synthetic-audience", fold=1, train=4, validation=4, test=40)["test"]
-    parts = share_tables([*(drawn[split].pairs for split in SPLITS), further.pairs])
+    parts = share_tables([with_criteria(part) for part in (*(drawn[split].pairs for split in SPLITS), further.pairs)])
     rated = [with_ratings_and_users(part) for part in parts]
     return {
         kind: (World("w", 0, *own[:3], fingerprint=""), own[3]) for kind, own in (("labels", parts), ("rated", rated))
@@ -87,6 +89,7 @@ def exchange_features(pairs: Pairs) -> Pairs:
         "responses": torch.cat([pairs.chosen, pairs.rejected]).unique(),
         "prompts": pairs.prompt.unique(),
         "contexts": pairs.context.unique(),
+        "criteria": pairs.criterion.unique(),
     }
     rows["lengths"] = rows["ratings"] = rows["responses"]
     tables = {}

@@ -40,6 +40,7 @@ def test_what_the_parameters_give():
     run = Notebook(VALUES)
     assert run.seeds == range(3, 5) and run.interval == {"seed": 3, "n_bootstrap": 50}
     assert run.features is None and run.data == {"features": None, "device": "cpu", "synthetic_prompts": 300}
+    assert Notebook(VALUES | {"most_train_pairs": 70}).data["most_train_pairs"] == 70
     settings = run.settings("rpr")
     assert (settings.heads, settings.tau, settings.device) == (7, 0.5, "cpu")
     assert Notebook({"backbone": "smollm2", "layers": 3}).features.layers == 3

@@ -20,7 +20,7 @@ from micro_paper.experiments.person_rows import PERSON_ROWS, find_row
 from micro_paper.experiments.worlds import load_world
 from micro_paper.methods import mrm
 from micro_paper.methods.person_offset import PersonNone, PersonPosition, PersonRidge
-from micro_paper.methods.person_weights import PersonMicroHyRe, PersonRouter
+from micro_paper.methods.person_weights import PersonHyRe, PersonMicroHyRe, PersonRouter
 from micro_paper.methods.persons import PersonRow, Told, adapt_person, first_labels, places
 
 SETTINGS = {"heads": 4, "dtype": "float64", "learning_rate": 1e-2, "epochs": 3, "standardize": False}
@@ -193,8 +193,9 @@ class TestRows:
         with pytest.raises(InputError, match="offsets"):
             fit_bradley_terry([torch.eye(3)], [0.1], offsets=offsets)
 
-    def test_hyre_weights_by_hand(self, made):
-        row = PersonMicroHyRe(SETTINGS, 0).fit(made.train, made.validation)
+    @pytest.mark.parametrize(("kind", "count"), [(PersonMicroHyRe, 4), (PersonHyRe, 100)])
+    def test_hyre_weights_by_hand(self, made, kind, count):
+        row = kind(SETTINGS, 0).fit(made.train, made.validation)
         told = first_labels(made.test.tell, 5)
         row.adapt(told)
         who = told.user_id[0]
@@ -202,6 +203,7 @@ class TestRows:
         asked = made.test.ask.select(made.test.ask.user_id == who)
         sigmoid = lambda m: 1 / (1 + np.exp(-m))  # noqa: E731
         weights = sigmoid(row.mixture.head_margins(own)).prod(axis=0)
+        assert len(weights) == row.table.shape[1] == count
         expected = sigmoid(row.mixture.head_margins(asked)) @ (weights / weights.sum())
         assert row.predict_proba(asked) == pytest.approx(expected, abs=1e-9)
 
@@ -356,17 +358,16 @@ class TestTables:
         assert set(table.index.get_level_values("labels")[table.index.get_level_values("people_with") == 20]) == {0, 20}
         assert table.loc[50, "n_people"].eq(3).all() and table["n_runs"].eq(2).all()
 
-    def test_intervals_are_those_of_the_bootstrap_over_people(self, scores):
+    def test_intervals_over_people_are_as_wide_as_those_of_their_mean(self, scores):
         part = scores[(scores["method"] == "person_ridge") & (scores["labels"] == 20)].sort_values("user_id")
-        table = persons.curve_table(scores, np.random.default_rng(7), n_bootstrap=400)
+        table = persons.curve_table(scores, np.random.default_rng(7), n_bootstrap=4000)
         found = table[
             (table["method"] == "person_ridge") & (table["labels"] == 20) & (table["metric"] == "accuracy")
         ].iloc[0]
         values = (part["correct"] / part["pairs"]).to_numpy()
-        expected = intervals.bootstrap(values, part["user_id"].to_numpy(), rng=np.random.default_rng(7), n=400)
-        assert [found["value"], found["low"], found["high"]] == pytest.approx(
-            [expected.estimate, expected.low, expected.high]
-        )
+        expected = intervals.Sample(part["user_id"].to_numpy()).mean(values)
+        assert found["value"] == pytest.approx(expected.estimate)
+        assert (found["high"] - found["low"]) / (expected.high - expected.low) == pytest.approx(1, abs=0.1)
 
     def test_gains_need_the_reference_and_the_same_people(self, scores):
         rng = np.random.default_rng(0)
@@ -407,6 +408,14 @@ class TestPopulation:
         margin = (made.pairs.difference * made.rewards[person]).sum(dim=1)
         expected = margin.abs().sigmoid().mean()
         assert (margin > 0).double().mean() == pytest.approx(float(expected), abs=0.01)
+
+    def test_what_most_want_is_longer_and_length_itself_moves_no_choice(self):
+        made = synthetic_people.persons(difference=0.0)
+        worth = made.pairs.responses @ made.rewards[0]
+        assert np.corrcoef(worth, made.pairs.lengths)[0, 1] == pytest.approx(0.8, abs=0.06)
+        gap = made.pairs.lengths[made.pairs.chosen] - made.pairs.lengths[made.pairs.rejected]
+        alike = (made.pairs.difference @ made.rewards[0]).abs() < 0.3
+        assert (gap > 0).double().mean() > 0.6 and (gap[alike] > 0).double().mean() == pytest.approx(0.5, abs=0.04)
 
     def test_splits_hold_out_topics(self):
         splits = synthetic_people.draw_world("synthetic-people")

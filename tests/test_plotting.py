@@ -13,9 +13,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from micro_paper.errors import InputError
-from micro_paper.experiments.person_rows import PERSON_ROWS
+from micro_paper.experiments.person_rows import PERSON_ROWS, REFERENCE
 from micro_paper.methods.table import METHODS
-from micro_paper.report import plots, style
+from micro_paper.report import plots, plots_people, style
 from micro_paper.report.formatting import pictures
 
 ATTRIBUTES = ["clarity and conciseness", "pedagogical effectiveness", "humor"]
@@ -47,6 +47,19 @@ def differences() -> pd.DataFrame:
     return pd.DataFrame({"method": methods, "difference": 0.01, "low": -0.01, "high": 0.03})
 
 
+def person_gains() -> pd.DataFrame:
+    lines = [
+        {"people_with": most, "method": name, "labels": labels, "gain": 1e-4 * labels * i, "control": row.control}
+        for most in (20, 50)
+        for i, (name, row) in enumerate(PERSON_ROWS.items(), start=-5)
+        if name != REFERENCE
+        for labels in (0, 2, 5, 10, 20, 50)
+        if labels <= most
+    ]
+    table = pd.DataFrame(lines).assign(metric="accuracy", n_people=90, noise_limit=0.002)
+    return table.assign(low=table["gain"] - 0.01, high=table["gain"] + 0.01)
+
+
 WEIGHTS = np.random.default_rng(0).dirichlet(np.ones(5), size=30)
 GROUPS = ["helpful"] * 12 + ["harmless"] * 18
 FIGURES = {
@@ -55,6 +68,7 @@ FIGURES = {
     "heat": lambda: plots.router_heatmap(WEIGHTS, GROUPS),
     "budget": lambda: plots.budget_curve(budgets()),
     "budget, one": lambda: plots.budget_curve(budgets(["rpr"], list(style.STYLES)[:17]).drop(columns="dataset")),
+    "people": lambda: plots_people.people_figure(person_gains()),
     "forest": lambda: plots.comparison_forest(differences(), margin=0.02),
 }
 
@@ -120,9 +134,19 @@ def test_same_bytes_twice_and_no_style_left_behind(name):
     assert width / height == pytest.approx(size["width"] / size["height"], rel=0.01)
 
 
+def test_each_person_row_has_its_own_limit_of_noise():
+    table = person_gains()
+    table.loc[table["method"] == "mrm", "noise_limit"] = 0.03
+    table.loc[table["method"] == "pal", "noise_limit"] = -0.01  # noise alone loses: no bar
+    for ax in plots_people.people_figure(table).axes[1::2]:
+        names = [tick.get_text() for tick in ax.get_yticklabels()]
+        reach = dict(zip(names, (bar.get_width() for bar in ax.patches), strict=True))
+        assert reach["MRM"] == 0.03 and reach["PAL"] == 0 and sorted(reach.values())[1:-1] == [0.002] * 11
+
+
 def test_every_method_has_its_own_look():
     persons = set(PERSON_ROWS) - set(METHODS)  # drawn beside each other and beside LoRe, PAL and VPL alone
-    for names, count in ((style.STYLES.keys() - persons, 34), (PERSON_ROWS.keys(), 14)):
+    for names, count in ((style.STYLES.keys() - persons, 38), (PERSON_ROWS.keys(), 14)):
         whole = [(s.colour, s.marker, s.line) for s in map(style.STYLES.get, names)]
         assert len(set(whole)) == len(whole) == count
     looks = [(s.colour, s.marker) for s in style.STYLES.values()]

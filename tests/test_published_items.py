@@ -76,11 +76,14 @@ ITEMS = (
     Item("predictions of tables 2 and 3", "05_stage2", files=("results/{}/predictions.parquet",)),
 )
 # What a world cannot have, and the note that says so.
-CANNOT = {"bundled": {"table 10": "table_10_not_applicable.md", "safety audit": "table_10_not_applicable.md"}}
+CANNOT = {
+    "bundled": {"table 10": "table_10_not_applicable.md", "safety audit": "table_10_not_applicable.md"}
+    | {f"table {n}": f"table_{n}_not_applicable.md" for n in (11, 12)}
+}
 # The data set of each table: where it is trained and tested, or tested only (table 4).
 HELPSTEER, RPR = (
     {"bundled": "bundled-helpsteer", "open": "summeval"},
-    {"bundled": "bundled-rpr", "open": "summeval-reversals"},
+    {"bundled": "bundled-rpr", "open": "ukp-criteria"},
 )
 WORLDS = {
     "table_02_accuracy_helpsteer": HELPSTEER,

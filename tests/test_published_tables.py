@@ -155,9 +155,7 @@ def bench() -> tuple[pd.DataFrame, pd.DataFrame]:
     p = {method: rng.uniform(size=(len(pairs), 2)) for method in ("micro", "single")}
     result = Evaluation("made", pairs, [0, 1], p, dict.fromkeys(p, "none"))
     made = type("Made", (), {"dataset": dict.fromkeys(sizes, "made"), "name": "made"})
-    stats = {"seed": 0, "n_bootstrap": 200}
-    sections = reward_bench.section_table(result, **stats)
-    return sections, reward_bench.subset_table(result, made, **stats)
+    return reward_bench.section_table(result), reward_bench.subset_table(result, made)
 
 
 def test_the_weighting_of_made_tables_is_right_and_damage_is_found(bench):

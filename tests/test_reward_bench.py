@@ -49,12 +49,13 @@ def test_weights_are_the_published_ones():
 
 
 def test_small_table_by_hand():
-    table = reward_bench.section_scores(*small(), rng=rng(), n=200).set_index("section")
-    assert table.value["chat"] == pytest.approx((4 * 0.75 + 2 * 0) / 6)
-    assert table.value["chat-hard"] == pytest.approx(0.5)
-    assert table.value["reasoning"] == pytest.approx(0.5 * 1 + 0.25 * 0.25 + 0.25 * 0.5)
-    assert table.value["average"] == pytest.approx((0.5 + 0.5 + 0.6875) / 3)
-    assert table.n_pairs["average"] == 18 and table.n_prompts["reasoning"] == 10
+    found = reward_bench.section_scores(*small())
+    value = {section: interval.estimate for section, interval in found.items()}
+    assert value["chat"] == pytest.approx((4 * 0.75 + 2 * 0) / 6)
+    assert value["chat-hard"] == pytest.approx(0.5)
+    assert value["reasoning"] == pytest.approx(0.5 * 1 + 0.25 * 0.25 + 0.25 * 0.5)
+    assert value["average"] == pytest.approx((0.5 + 0.5 + 0.6875) / 3)
+    assert list(value)[-1] == "average" and found["reasoning"].n_groups == 10
 
 
 def test_without_code_mathematics_weighs_as_it_counts():
@@ -72,22 +73,20 @@ def test_an_unknown_subset_is_its_own_section():
     ]
 
 
-def test_interval_of_one_subset_is_the_plain_bootstrap():
-    values = rng().random(300)
+def test_interval_of_one_subset_is_the_plain_one():
+    values = rng().random((300, 4))
     prompt = np.repeat(np.arange(100), 3).astype(str)
-    ours = reward_bench.section_scores(values, np.full(300, "pandalm"), prompt, rng=rng(), n=4000).iloc[0]
-    plain = intervals.bootstrap(values, prompt, rng=rng(), n=4000)
-    assert ours.value == pytest.approx(plain.estimate)
-    assert (ours.low, ours.high) == pytest.approx((plain.low, plain.high), abs=2e-3)
+    ours = reward_bench.section_scores(values, np.full(300, "pandalm"), prompt)
+    assert list(ours.values()) == [intervals.Sample(prompt).mean(values)] * 2
 
 
 def test_interval_has_the_width_of_the_stratified_formula():
     draw = rng()
     subset = np.repeat(["alpacaeval-easy", "mt-bench-med"], [400, 100])
     values = np.r_[draw.random(400) < 0.9, draw.random(100) < 0.5].astype(float)
-    line = reward_bench.section_scores(values, subset, np.arange(500).astype(str), rng=rng(), n=4000).iloc[0]
+    line = reward_bench.section_scores(values, subset, np.arange(500).astype(str))["chat"]
     se = np.sqrt(sum((w**2) * values[subset == s].var(ddof=1) / n for s, n, w in zip(*strata(), strict=True)))
-    assert line.high - line.low == pytest.approx(2 * 1.96 * se, rel=0.06)
+    assert line.high - line.low == pytest.approx(2 * 1.965 * se, rel=0.01)
 
 
 def strata():
@@ -96,35 +95,31 @@ def strata():
 
 def test_pairs_of_one_prompt_move_together():
     subset, values = np.full(200, "pandalm"), np.repeat(rng().random(50) < 0.5, 4).astype(float)
-    together = reward_bench.section_scores(values, subset, np.repeat(np.arange(50), 4), rng=rng(), n=1000).iloc[0]
-    apart = reward_bench.section_scores(values, subset, np.arange(200), rng=rng(), n=1000).iloc[0]
+    together = reward_bench.section_scores(values, subset, np.repeat(np.arange(50), 4))["chat"]
+    apart = reward_bench.section_scores(values, subset, np.arange(200))["chat"]
     assert together.high - together.low > 1.6 * (apart.high - apart.low)
 
 
 def test_differences_are_paired_and_tested():
     values, subset, prompt = small()
-    same = reward_bench.section_differences(values, values, subset, prompt, rng=rng(), n=200)
-    assert (same[["difference", "low", "high"]] == 0).all(axis=None) and (same.p_value > 0.9).all()
-    one = reward_bench.section_differences(np.ones(18), np.zeros(18), subset, prompt, rng=rng(), n=4000).set_index(
-        "section"
-    )
-    assert one.low["average"] == pytest.approx(1) and one.p_value["average"] < 0.05
+    same = reward_bench.section_differences(values, values, subset, prompt)
+    assert all((i.estimate, i.low, i.high, i.p_value) == (0, 0, 0, 1) for i in same.values())
+    one = reward_bench.section_differences(np.ones(18), np.zeros(18), subset, prompt)
+    assert one["average"].low == pytest.approx(1) and one["average"].p_value < 0.05
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda v, s, p: (v[:3], s, p), "one entry a pair"),
+        (lambda v, s, p: (v[:3], s, p), "give one a pair|of 18 pairs|of 3 pairs"),
         (lambda v, s, p: (np.where(np.arange(18) == 2, np.nan, v), s, p), "row 2 is not"),
-        (lambda v, s, p: (v, np.where(np.arange(18) == 17, "pandalm", s), p), "'pandalm' has a single prompt"),
+        (lambda v, s, p: (v, np.where(np.arange(18) == 17, "pandalm", s), p), "'pandalm' has pairs of one group"),
         (lambda v, s, p: (v[:0], s[:0], p[:0]), "no pairs to weigh"),
     ],
 )
 def test_broken_scores_are_refused(change, says):
     with pytest.raises(InputError, match=says):
-        reward_bench.section_scores(*change(*small()), rng=rng(), n=200)
-    with pytest.raises(InputError, match="at least 100"):
-        reward_bench.section_scores(*small(), rng=rng(), n=10)
+        reward_bench.section_scores(*change(*small()))
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +143,8 @@ def test_no_training_prompt_is_tested_on(worlds, bench, result):
     seen = {p for w in worlds for split in (w.train, w.validation) for p in split.prompt_id}
     assert seen & set(bench.pairs.prompt_id) and not seen & set(result.pairs["prompt_id"])
     assert set(result.pairs["prompt_id"]) == set(worlds[0].test.prompt_id)
-    assert result.probability["micro"].shape == (len(result.pairs), 3)
-    assert [line["fold"] for line in result.chosen["micro"]] == [0, 1, 0]
+    assert result.probability["micro"].shape == (len(result.pairs), 6)
+    assert [line["fold"] for line in result.chosen["micro"]] == [0, 0, 0, 1, 1, 1]
     with pytest.raises(InputError, match="every prompt of"):
         everywhere = [replace(worlds[0], train=bench.pairs)]
         bench_runs.evaluate_bench(bench, everywhere, ["single"], {}, seeds=[0], budget=5)
@@ -180,36 +175,36 @@ def test_several_training_sets_are_one_world(worlds):
 
 
 def test_tables_say_what_the_predictions_say(bench, result):
-    table = reward_bench.section_table(result, seed=0, n_bootstrap=200)
-    mean = metrics.correct(result.probability["micro"].ravel()).reshape(-1, 3).mean(axis=1)
+    table = reward_bench.section_table(result)
+    mean = metrics.correct(result.probability["micro"].ravel()).reshape(-1, 6).mean(axis=1)
     attribute = result.pairs["attribute"].to_numpy()
     ours = table[table.method == "micro"].set_index("section").value
     assert ours["expert"] == pytest.approx(mean[attribute == "expert"].mean())
     assert ours["average"] == pytest.approx(np.mean([mean[attribute == a].mean() for a in set(attribute)]))
     assert table["paper"].isna().all()  # no section of RewardBench, so nothing to stand beside
-    gaps = reward_bench.difference_table(result, seed=0, n_bootstrap=200)
+    gaps = reward_bench.difference_table(result)
     single = table[table.method == "single"].set_index("section").value
     line = gaps[(gaps.reference == "micro") & (gaps.method == "single") & (gaps.section == "average")].iloc[0]
     assert line.difference == pytest.approx(ours["average"] - single["average"])
-    given = reward_bench.tables(result, bench, seed=0, n_bootstrap=200)
+    given = reward_bench.tables(result, bench)
     assert [t["number"] for t in given] == ["10", "10b", "10c"]
     assert all(meanings(f"{t['number']}_{t['slug']}", t["frame"]) for t in given)
-    assert reward_bench.tables(None, None, seed=0, n_bootstrap=200) == []
+    assert reward_bench.tables(None, None) == []
 
 
 def test_claims_have_the_paper_s_directions():
     sections = [*reward_bench.ORDER, "average"]
     lines = [
         {"dataset": "d", "reference": "micro", "method": "single", "section": s}
-        | {"difference": 0.1, "low": 0.05, "high": 0.2}
+        | {"difference": 0.1, "low": 0.05, "high": 0.2, "free": 20.0, "n_prompts": 40, "n_runs": 5}
         for s in sections
     ]
-    table = claims_bench.sections_evidence(pd.DataFrame(lines), n_runs=5)
+    table = claims_bench.sections_evidence(pd.DataFrame(lines))
     found = {(r["claim"], r["part"].split(" ")[0]): r for r in table.to_dict("records")}
     assert found["C39", "average,"]["low"] == 0.05 and found["C40", "reasoning"]["low"] == 0.05
     assert found["C40", "safety"]["low"] == -0.2 and found["C40", "chat"]["high"] == -0.05
-    nothing = reward_bench.difference_table(None, seed=0, n_bootstrap=200)
-    assert claims_bench.sections_evidence(nothing, n_runs=0).empty
+    nothing = reward_bench.difference_table(None)
+    assert claims_bench.sections_evidence(nothing).empty
 
 
 def test_stand_ins_are_named():

@@ -19,14 +19,18 @@ PRINTED, NO_ROW = ("_audit_", "table_01_methods"), {"any", ""}
 TABLES = sorted((project_root() / "results").glob("[!.]*/table_*.csv"))
 LABELS = """
 micro: MiCRo | micro_stage1: MiCRo, stage 1 | micro_plus: MiCRo+ (ours)
-micro_plus_budget: MiCRo+, contexts in the budget | single: single | static_uniform: static, uniform
+micro_plus_full: MiCRo+, full supervision
+micro_criterion: MiCRo, criterion alone | micro_converged: MiCRo, converged | single: single
+static_uniform: static, uniform
 static_learned: static, learned | static_maxmin: static, MaxMin | shared_base: shared base
 shared_base_mlp: shared base, curved prior | micro_hyre: HyRe on MiCRo's heads | pca_hyre: HyRe on PCA heads
-drms_random: DRMs, random heads | single_tuned: single, tuned | static_learned_tuned: static, learned, tuned
-shared_base_tuned: shared base, tuned | armo_tuned: ARMO, tuned | criterion_fewshot_tuned: criterion, few-shot, tuned
+drms_random: DRMs, random heads | shared_base_best: shared base, best head
+hyre_100: HyRe, 100 heads | drms_100: DRMs, 100 heads | armo_published: ARMO, as published
+prompted: prompted | surface_counts: surface counts
+system_only: systems alone | micro_average_mix: MiCRo, average mix
 lore: LoRe | pal: PAL | vpl: VPL | bag_of_words: bag of words, oracle | hyre: HyRe | drms: DRMs | armo: ARMO
 length: length | random_heads: random heads | pca_heads: PCA heads | shuffled_router: shuffled router
-criterion_fewshot: criterion, few-shot | oracle_attribute: oracle attribute | single_exact: single, converged
+criterion_fewshot: criterion, few-shot | single_exact: single, converged
 oracle_attribute_exact: oracle attribute, converged | criterion_fewshot_exact: criterion, few-shot, converged
 person_none: no labels of the person | person_router: router, person's weights | person_hyre: HyRe, person
 person_micro_hyre: HyRe on MiCRo's heads, person | person_ridge: ridge to the pooled head
@@ -87,7 +91,7 @@ def test_what_rows_see_has_codes_that_tell_it_apart():
     assert without_code(["binary labels; the weather"]) == {"the weather"}
     oracle = "attribute labels, in training and at test"
     assert alike([oracle, f"{oracle} (oracle)"]) == [(f"{oracle} (oracle)", oracle)]
-    assert rows.sees(make("micro").supervision) == ["B", "C"] != rows.sees(make("micro_plus_budget").supervision)
+    assert rows.sees(make("micro").supervision) == ["B", "C"] != rows.sees(make("micro_plus_full").supervision)
     assert len(set(rows.codes().values())) == len(rows.codes())
 
 

@@ -1,14 +1,15 @@
 """The run loop: what methods of one run share, and what a method must be able to do."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
 import pytest
+from told import with_criteria
 
 from micro_paper.errors import InputError
 from micro_paper.experiments.evaluation import evaluate
-from micro_paper.experiments.runs import Run, paired_runs
+from micro_paper.experiments.runs import Run, crossed_runs
 from micro_paper.experiments.worlds import World
 from micro_paper.methods import METHODS, make
 from micro_paper.methods.micro_plus import MicroPlus
@@ -78,10 +79,11 @@ def test_restricted_searches_share_fits_but_choose_for_themselves(tiny):
 
 
 def test_runs_pair_folds_and_seeds(tiny):
-    found = paired_runs([tiny, tiny], [7, 8, 9])
-    assert [(run.number, run.seed) for run in found] == [(0, 7), (1, 8), (2, 9)]
+    found = crossed_runs([tiny, other := replace(tiny, fold=1)], [7, 8])
+    assert [(run.number, run.seed) for run in found] == [(0, 7), (1, 8), (2, 7), (3, 8)]
+    assert [run.world is other for run in found] == [False, False, True, True]
     with pytest.raises(InputError, match="at least one fold and one seed"):
-        paired_runs([], [0])
+        crossed_runs([], [0])
     with pytest.raises(InputError, match="no heads"):
         Run(tiny, 0).fit("length", QUICK).heads  # noqa: B018
 
@@ -121,7 +123,12 @@ def conforms(name, world):
 @pytest.mark.long
 @pytest.mark.parametrize("name", METHODS)
 def test_every_row_conforms(name, tiny):
-    assert list(conforms(name, tiny)) == []
+    told = {split: with_criteria(pairs) for split, pairs in splits_of(tiny).items()}
+    assert list(conforms(name, replace(tiny, **told))) == []
+
+
+def splits_of(world: World) -> dict:
+    return {"train": world.train, "validation": world.validation, "test": world.test}
 
 
 class Lopsided(TwoStage):

@@ -27,7 +27,17 @@ from micro_paper.methods.two_stage import GroupedWeights
 
 PROMPT, ANSWERS, CRITERION = "How?", ["a b", "c d e", "xyz"], "A good response is brief."
 TINY = {"heads": 2, "router_hidden": 3, "tau": 1.0}
-CARRIED = {"micro", "micro_plus", "micro_plus_budget", "micro_stage1", "armo", "random_heads", "pca_heads"}
+CARRIED = {
+    "micro",
+    "micro_criterion",
+    "micro_converged",
+    "micro_plus",
+    "micro_plus_full",
+    "micro_stage1",
+    "armo",
+    "random_heads",
+    "pca_heads",
+}
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,33 @@ def test_calibrated():
     assert "(ECE) of 2 of 4 rows and raises that of 1," in sentences.calibrated(table)
 
 
+PEOPLE_GAINS = pd.DataFrame(
+    [
+        (20, "a", 20, 0.01, True, True, False),
+        (20, "b", 20, 0.02, False, True, False),
+        (20, "c", 20, 0.5, True, True, True),
+        (20, "b", 5, 0.9, True, True, False),
+        (50, "b", 20, 0.9, True, True, False),
+        (50, "b", 50, 0.03, False, False, False),
+        (50, "c", 50, 0.04, False, True, True),
+    ],
+    columns=["people_with", "method", "labels", "gain", "counts", "counts_uncorrected", "control"],
+)
+
+
+def test_persons():
+    table = PEOPLE_GAINS.assign(low=0.0, high=0.6, noise_limit=0.004, n_people=7, metric="accuracy")
+    table = pd.concat([table, table.assign(metric="nll", counts=True, gain=1.0)], ignore_index=True)
+    assert sentences.persons(table).splitlines() == [
+        "- With 20 labels of each of 7 people 1 of 2 rows gain accuracy by Holm over rows and beyond their own noise "
+        "(2 without Holm); the largest gain is `b` +0.020 [+0.000, +0.600], noise alone gives +0.004 at most. So do 1 "
+        "of 1 controls.",
+        "- With 50 labels of each of 7 people 0 of 1 rows gain accuracy by Holm over rows and beyond their own noise "
+        "(0 without Holm); the largest gain is `b` +0.030 [+0.000, +0.600], noise alone gives +0.004 at most. So do 0 "
+        "of 1 controls.",
+    ]
+
+
 def test_deeper():
     gains = pd.DataFrame([AVERAGE | {"dataset": "d"} | gap for gap in (GAP, LOSS, OPEN)])
     values = {"small": (0.5, 0.6, 0.7), "large": (0.6, 0.5, 0.71)}

@@ -35,7 +35,7 @@ STAGE1 = [
 ]
 
 
-def stage1(data, seed, count, hidden, alpha, epochs, rate, patience, *, alone: bool):
+def stage1(data, seed, count, hidden, alpha, epochs, rate, patience, steps=0, *, alone: bool):
     """Return the modules of one training of Eq. 4, and its history (alone) or its job."""
     (phi, chosen, rejected, u, prompt), held = data
     source = [torch.Generator().manual_seed(3 * seed + i) for i in range(3)]
@@ -44,7 +44,8 @@ def stage1(data, seed, count, hidden, alpha, epochs, rate, patience, *, alone: b
         weights = StaticWeights(count, hidden, torch.float64)
     else:
         weights = Router(READ, count, hidden, source[1], torch.float64)
-    modules, schedule = nn.ModuleList([heads, weights]), Schedule(learning_rate=rate, epochs=epochs)
+    modules = nn.ModuleList([heads, weights])
+    schedule = Schedule(learning_rate=rate, epochs=epochs, steps=steps)
 
     def validate() -> float:
         reward = heads(held[0])
@@ -63,6 +64,22 @@ def stage1(data, seed, count, hidden, alpha, epochs, rate, patience, *, alone: b
 def apart(first: nn.Module, second: nn.Module) -> float:
     """The largest difference of their parameters."""
     return max((a - b).abs().max().item() for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("steps", [1, 7, 12])
+def test_so_many_steps_of_trainings_with_other_numbers_of_pairs(steps):
+    """65, 130 and 150 pairs: the last pass of each is cut short elsewhere, and `epochs` counts no more."""
+    wanted = [(data, 0, 4, 16, 0.5, epochs, 0.02, 0, steps) for data, epochs in zip(FOLDS, (1, 2, 9), strict=True)]
+    alone = [stage1(*one, alone=True) for one in wanted]
+    together = [stage1(*one, alone=False) for one in wanted]
+    for one, (modules, history), (stacked, job), found in zip(
+        wanted, alone, together, train_together([job for _, job in together]), strict=True
+    ):
+        assert apart(modules, stacked) < 1e-10 and job.steps == steps
+        assert found.train == pytest.approx(history.train, abs=1e-10)
+        assert len(found.train) == -(-steps // job.per_epoch)
+        fewer = stage1(*one[:-1], steps + 1, alone=True)[0]
+        assert apart(modules, fewer) > 1e-6
 
 
 def test_stage_1_of_folds_seeds_heads_and_settings_at_once():

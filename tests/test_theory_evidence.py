@@ -38,6 +38,18 @@ def test_jensen_and_eq_5_are_judged_wrong_when_they_are(monkeypatch):
     assert judge_identity(theory.hedge_gap(rng, 5)) == "does not"
 
 
+@pytest.mark.parametrize("tau", theory.PAPER_TAUS)
+def test_eq_5_is_checked_at_the_papers_tau(tau: float, monkeypatch) -> None:
+    assert theory.hedge_gap(np.random.default_rng(1), 20, (tau,)) < 1e-6
+    right = theory.hedge_targets
+
+    def wrong_there(prior, losses, temperature):
+        return prior if temperature == tau else right(prior, losses, temperature)
+
+    monkeypatch.setattr(theory, "hedge_targets", wrong_there)
+    assert judge_identity(theory.hedge_gap(np.random.default_rng(1), 5)) == "does not"
+
+
 def test_rows_cover_the_five_claims():
     rng = np.random.default_rng(0)
     population = simulations.default_instance(rng)

@@ -1,11 +1,14 @@
 """The rules for verdicts, case by case."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from micro_paper.errors import InputError
-from micro_paper.intervals import Interval
+from micro_paper.intervals import Interval, t_interval
 from micro_paper.paper import verdicts
 from micro_paper.paper.verdicts import CANNOT_TELL, DOES_NOT, HOLDS
 
@@ -59,3 +62,46 @@ def test_judge_value():
     assert verdicts.judge_value(0.85, interval(0.8, 0.84), comparable=True) == HOLDS
     assert verdicts.judge_value(0.86, interval(0.8, 0.84), comparable=True) == DOES_NOT
     assert verdicts.judge_value(0.85, interval(0.8, 0.84), comparable=False) == CANNOT_TELL
+
+
+def test_p_of_an_interval_is_that_of_the_t_test():
+    x = np.random.default_rng(0).normal(0.3, 1, 12)
+    found = t_interval(x)
+    for null in (-0.5, 0.0, found.estimate, 0.7):
+        assert found.p_of(null) == pytest.approx(stats.ttest_1samp(x, null).pvalue)
+    for end in (found.low, found.high):
+        assert found.p_of(end) == pytest.approx(0.05)
+
+
+def test_few_prompts_decide_nothing():
+    few = Interval(0.1, 0.09, 0.11, 9)
+    for n_groups, verdict in ((9, CANNOT_TELL), (10, HOLDS), (math.nan, HOLDS)):  # nan: independent repeats alone
+        own = replace(few, n_groups=n_groups)
+        assert verdicts.judge_ordering(own) == verdict == verdicts.judge_trend(own, expected="up")
+        assert verdicts.judge_equivalence(own, margin=0.2) == verdict
+        assert verdicts.judge_value(0.1, own, comparable=True) == verdict
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimate"),
+    [("ordering", 0.05), ("ordering", -0.05), ("up", 0.05), ("up", -0.05), ("up", 0.001), ("down", -0.002)]
+    + [("equivalence", 0.004), ("equivalence", -0.05), ("flat", 0.002), ("flat", 0.05)],
+)
+def test_the_p_value_of_a_verdict_is_where_it_is_lost(kind, estimate):
+    """An interval of a level just below 1 - p gives the verdict, one just above it does not."""
+
+    def at(level):
+        reach = 0.002 * stats.t.ppf((1 + level) / 2, 12)
+        return Interval(estimate, estimate - reach, estimate + reach, 40, level, free=12)
+
+    def judged(own):
+        if kind == "ordering":
+            return verdicts.judge_ordering(own)
+        return verdicts.judge_equivalence(own) if kind == "equivalence" else verdicts.judge_trend(own, expected=kind)
+
+    verdict = judged(at(0.95))
+    assert verdict != CANNOT_TELL
+    p = verdicts.p_of_verdict(kind, at(0.95), verdict)
+    assert 0 < p < 0.05
+    assert judged(at(1 - p * 1.001)) == verdict and judged(at(1 - p * 0.999)) == CANNOT_TELL
+    assert verdicts.p_of_verdict(kind, at(0.95), CANNOT_TELL) == 1

@@ -3,58 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
-from micro_paper.claims.evidence import Entry, Part, collect
+from micro_paper.claims.evidence import Entry, Part, collect, interval_of, of_line
 from micro_paper.experiments.head_audit import TRAINED
-from micro_paper.intervals import Interval
 from micro_paper.metrics import MACRO
-
-
-@dataclass(frozen=True)
-class Sections:
-    """Table 10: from `reward_bench.difference_table`, and its runs."""
-
-    differences: pd.DataFrame
-    n_runs: int
+from micro_paper.paper.verdicts import CONTROL
 
 
 def _merged(table: pd.DataFrame, method: str) -> Iterator[Part]:
-    """At the strictest threshold at which heads of the method merged; validation decides."""
+    """At the strictest threshold at which heads of the method merged, in the runs in which they did."""
     rows = table[(table["attribute"] == MACRO) & (table["runs_merged"] > 0) & (table["method"] == method)]
     strictest = rows.groupby("dataset")["threshold"].transform("max")
     for line in rows[rows["threshold"] == strictest].itertuples():
-        found = Interval(line.difference, line.low, line.high, int(line.n_prompts))
         text = f"merged above {line.threshold:g}, accuracy after - before"
-        yield Part(line.dataset, text, found, int(line.n_runs))
+        yield of_line(line, text, int(line.runs_merged))
 
 
 def _masked(effects: pd.DataFrame, method: str) -> Iterator[Part]:
     """Heads as trained; nothing where no head was masked."""
     rows = effects[(effects["heads"] == TRAINED) & (effects["runs_masked"] > 0) & (effects["method"] == method)]
     for line in rows.itertuples():
-        found = Interval(line.difference, line.low, line.high, int(line.n_prompts))
-        text = f"masked, {line.attribute}, accuracy after - before"
-        yield Part(line.dataset, text, found, int(line.runs_masked))
+        yield of_line(line, f"masked, {line.attribute}, accuracy after - before", int(line.runs_masked))
 
 
-def _over_single(signs: dict[str, int], of: Sections, method: str) -> Iterator[Part]:
-    """Each section less the single head's, or with sign -1 the other way round."""
-    table = of.differences
-    rows = table[(table["method"] == "single") & (table["reference"] == method)]
-    for line in rows.itertuples():
-        if line.section not in signs:
-            continue
-        if signs[line.section] > 0:
-            found = Interval(line.difference, line.low, line.high, 0)
-            name = "average" if line.section == MACRO else f"{line.section} rises"
-            yield Part(line.dataset, f"{name}, {method} - single", found, of.n_runs)
-        else:
-            found = Interval(-line.difference, -line.high, -line.low, 0)
-            yield Part(line.dataset, f"{line.section} falls, single - {method}", found, of.n_runs)
+def _over_single(signs: dict[str, int], table: pd.DataFrame, method: str) -> Iterator[Part]:
+    """Each section less the single heads', or with sign -1 the other way round."""
+    for other, kind in (("single", ""), ("single_exact", CONTROL)):
+        for line in table[(table["method"] == other) & (table["reference"] == method)].itertuples():
+            if line.section not in signs:
+                continue
+            found, text = interval_of(line), f"average, {method} - {other}"
+            if signs[line.section] < 0:
+                found, text = found.times(-1), f"{line.section} falls, {other} - {method}"
+            elif line.section != MACRO:
+                text = f"{line.section} rises, {method} - {other}"
+            yield Part(line.dataset, text, found, int(line.n_runs), kind=kind, reference=other)
 
 
 SECTIONS = {"chat-hard": 1, "reasoning": 1, "chat": -1, "safety": -1}
@@ -70,14 +56,13 @@ OF_HEADS = (
 ENTRIES = (*OF_SECTIONS, *OF_HEADS)
 
 
-def sections_evidence(sections: pd.DataFrame, *, n_runs: int) -> pd.DataFrame:
+def sections_evidence(sections: pd.DataFrame) -> pd.DataFrame:
     """Return the evidence on C39 and C40.
 
     Args:
         sections: from `reward_bench.difference_table`.
-        n_runs: of `sections`.
     """
-    return collect(OF_SECTIONS, {"sections": Sections(sections, n_runs)})
+    return collect(OF_SECTIONS, {"sections": sections})
 
 
 def heads_evidence(effects: pd.DataFrame, merged: pd.DataFrame) -> pd.DataFrame:

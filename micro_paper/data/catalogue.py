@@ -106,6 +106,10 @@ def _bundled(builder: Callable[..., Built], kind: str, **options: Any) -> Entry:
     )
 
 
+def _stated(name: str, kind: str) -> Entry:
+    return _bundled(partial(corpus.stated, name), kind, phrasing="free")
+
+
 def _ukp(builder: Callable[..., Built], attributes: tuple[str, ...], **options: Any) -> Entry:
     return Entry(
         builder,
@@ -123,9 +127,12 @@ _SUMMEVAL = "Fabbri et al. (2021), SummEval, TACL 9; expert ratings as stored by
 _SUMMEVAL_LICENCE = "MIT (SummEval), Apache-2.0 (BARTScore); articles CNN/DailyMail"
 ENTRIES: dict[str, Entry] = {
     "smoke-texts": Entry(_smoke, "rated", "Apache-2.0 (this project's own)", "micro-paper"),
-    "bundled-audience": _bundled(corpus.audience, "binary"),
-    "bundled-rpr": _bundled(corpus.rpr, "criteria", phrasing="free"),
-    "bundled-rpr-balanced": _bundled(partial(corpus.rpr, balanced=True), "criteria", phrasing="free"),
+    "bundled-audience": _bundled(corpus.audience, "binary", labels="drawn"),
+    "bundled-rpr": _stated("bundled-rpr", "binary"),
+    "bundled-rpr-aligned": _stated("bundled-rpr-aligned", "binary"),
+    "bundled-rpr-opposed": _stated("bundled-rpr-opposed", "binary"),
+    "bundled-reversals": _stated("bundled-reversals", "criteria"),
+    "bundled-rpr-balanced": _stated("bundled-rpr-balanced", "criteria"),
     "bundled-topics": _bundled(corpus.by_topic, "binary"),
     "bundled-helpsteer": _bundled(corpus.helpsteer, "rated"),
     "summeval": Entry(opened.summeval, "rated", _SUMMEVAL_LICENCE, _SUMMEVAL, hub="mteb/summeval"),
@@ -137,6 +144,7 @@ ENTRIES: dict[str, Entry] = {
     "conjoint-immigration": _conjoint("conjoint-immigration", "Hainmueller, Hopkins and Yamamoto (2014)"),
     "ukp-criteria": _ukp(ukp.criteria, tuple(ukp.PATTERNS), uncoded=False),
     "ukp-workers": _ukp(ukp.workers, (ukp.CONVINCING,)),
+    "ukp-mix": _ukp(ukp.mixed, tuple(ukp.PATTERNS)),
     "wmt-mqm": Entry(
         wmt.build,
         "rated",

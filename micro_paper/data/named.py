@@ -12,9 +12,10 @@ from micro_paper.errors import InputError
 WORLD_PARAMETERS = (
     "helpsteer_like",
     "rpr_like",
-    "control_world",
+    "further_worlds",
     "stage1_world",
     "stage1_control",
+    "cued_world",
     "text_world",
     "transfer_from",
     "bench",
@@ -25,7 +26,13 @@ WORLD_PARAMETERS = (
 )
 
 DATA_PARAMETERS = (*WORLD_PARAMETERS, "train_on", "rated")  # every parameter that may hold jsonl:PATH
-SEVERAL = ("transfer_from", "bench", "bench_train", "rated")  # the ones that may name several, separated by blanks
+SEVERAL = (
+    "further_worlds",
+    "transfer_from",
+    "bench",
+    "bench_train",
+    "rated",
+)  # the ones that may name several, separated by blanks
 
 
 def split_names(text: str) -> list[str]:

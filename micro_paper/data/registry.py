@@ -78,15 +78,16 @@ def load(name: str, split: str = "train", **options: Any) -> Dataset:
             max_prompts (None): only the first so many prompts of the split, in file order.
             size (None): at most so many labelled pairs of the split, spread over its prompts; all labels of two
                 responses stay together, and a smaller size is part of a larger one.
-            seed, sealed, phrasing: bundled data sets only, see `corpus.build`.
+            seed, sealed, phrasing, labels: bundled data sets only, see `corpus.build`.
             path, max_rows, seed: hub data sets only, see `hub.build`. group: conjoint only, see `open.conjoint`.
             uncoded: `ukp.criteria`. raters: `wmt.build`.
 
     Returns:
         A datasets.Dataset in file order, columns pair_id, prompt_id, prompt (text or chat messages), chosen, rejected,
         attribute, context (the criterion's text, untemplated), source; where the data has them user_id, features,
-        stated attitudes, item_id (one of several tasks under a prompt), chosen_id and rejected_id (who wrote them), and
-        shown_first. prompt_id is what splits keep together: a topic or a document in data that have such.
+        stated attitudes, mix (shares of the attributes' criteria), item_id (one of several tasks under a prompt),
+        chosen_id and rejected_id (who wrote them), and shown_first. prompt_id is what splits keep together: a topic or
+        a document in data that have such.
 
     Raises:
         InputError: unknown name, split or option, or unusable data. MissingError: data that cannot be reached.
@@ -263,9 +264,9 @@ def _features(whole: pd.DataFrame) -> Any:
     types = {c: Value("string") for c in whole if c not in INTERNAL}
     if len(whole) and isinstance(whole["prompt"].iloc[0], list):
         types["prompt"] = List({"role": Value("string"), "content": Value("string")})
-    if "features" in types:
-        types["features"] = List(Value("float64"))
-    for column in set(types) - {*COLUMNS, "user_id", "features"}:  # stated attitudes: numbers or words
+    vectors = {"features", "mix"} & set(types)
+    types |= dict.fromkeys(vectors, List(Value("float64")))
+    for column in set(types) - {*COLUMNS, "user_id", *vectors}:  # stated attitudes: numbers or words
         if all(v is None or isinstance(v, float) for v in whole[column].astype(object)):
             types[column] = Value("float64")
     return Features(types)

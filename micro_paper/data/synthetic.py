@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ WORLDS = {
     "synthetic-rated": RATED_ATTRIBUTES,
     "synthetic-criteria": CRITERIA_ATTRIBUTES,
     "synthetic-audience": AUDIENCE_ATTRIBUTES,
+    "synthetic-options": AUDIENCE_ATTRIBUTES,
 }
+OPTIONS, OPTION_PAIRS = 16, 40  # rated responses to a prompt of synthetic-options, and labelled pairs of them
 PROMPT_DIMENSION = 2 * len(CRITERIA_ATTRIBUTES)  # of every world, so that one can be trained on and another tested
 
 
@@ -170,26 +172,38 @@ def sample(
     return Sample(pairs, group, torch.where(a_wins[:, None], margin, -margin))
 
 
+def sample_options(population: Population, prompts: int, *, seed: int = 0, prefix: str = "") -> Sample:
+    """Draw prompts with OPTIONS responses, rated by every subgroup, and OPTION_PAIRS labelled pairs each.
+
+    A rating is the subgroup's true reward, in nats; the subgroup of a pair is uniform.
+    """
+    counts = {"responses": OPTIONS, "pairs_per_prompt": OPTION_PAIRS, "by_context": True}
+    drawn = sample(population, prompts, **counts, seed=seed, prefix=prefix)
+    ratings = drawn.pairs.responses @ population.heads.T
+    return replace(drawn, pairs=replace(drawn.pairs, ratings=ratings, rating_names=population.names))
+
+
 def draw_world(
     name: str, *, fold: int = 0, train: int = 1500, validation: int = 150, test: int = 300
 ) -> dict[str, Sample]:
     """Return the splits of a synthetic world: train, validation and test samples of one population.
 
     Args:
-        name: "synthetic-rated" (5 attributes), "synthetic-criteria" (9) or "synthetic-audience" (4 subgroups).
+        name: "synthetic-rated" (5 attributes), "synthetic-criteria" (9), "synthetic-audience" (4 subgroups) or
+            "synthetic-options" (the same subgroups, many rated responses a prompt).
         fold: seed of the draw; the population of a name is always the same.
-        train, validation, test: number of prompts, two pairs each; all drawn alike.
+        train, validation, test: number of prompts, two pairs each, all drawn alike; an eighth of it (four at least) of
+            synthetic-options, by `sample_options`.
     """
     if name not in WORLDS:
         raise InputError(f"unknown synthetic world {name!r}.{suggest(name, WORLDS)}")
     people = population(WORLDS[name], prompt_dimension=PROMPT_DIMENSION, seed=len(WORLDS[name]))
     sizes = {"train": train, "validation": validation, "test": test}
-    return {
-        split: sample(
-            people,
-            size,
-            seed=1000 * fold + i,
-            prefix=f"{name}-{fold}-{split}-",
-        )
-        for i, (split, size) in enumerate(sizes.items())
-    }
+    found = {}
+    for i, (split, size) in enumerate(sizes.items()):
+        which = {"seed": 1000 * fold + i, "prefix": f"{name}-{fold}-{split}-"}
+        if name == "synthetic-options":
+            found[split] = sample_options(people, max(4, size // 8), **which)
+        else:
+            found[split] = sample(people, size, **which)
+    return found

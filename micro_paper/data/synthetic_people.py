@@ -46,7 +46,8 @@ def persons(
 
     A person's reward is a common direction, plus `difference` times a mixture of TASTES directions whose shares are
     the person's own (Dirichlet 0.3, so that one mostly leads; the mean over people is taken off), plus a small
-    direction of the person alone. Which response a person was shown first is a coin flip and moves no choice.
+    direction of the person alone. What is better by the common direction is longer on average (correlation .8); length
+    itself moves no choice, nor does which response a person was shown first, a coin flip.
 
     Args:
         people, topics: how many.
@@ -63,7 +64,8 @@ def persons(
     unit = lambda count: (x := rng.normal(size=(count, dimension))) / np.linalg.norm(x, axis=1)[:, None]  # noqa: E731
     shares = rng.dirichlet(np.full(TASTES, 0.3), size=people)
     own = 2.5 * shares @ unit(TASTES) + 0.3 * unit(people)
-    rewards = unit(1) + difference * (own - own.mean(axis=0))
+    common = unit(1)
+    rewards = common + difference * (own - own.mean(axis=0))
 
     pool = topics * pairs_per_topic
     topic = np.repeat(np.arange(topics), pairs_per_topic)
@@ -74,6 +76,7 @@ def persons(
     margin = ((responses[2 * judged] - responses[2 * judged + 1]) * rewards[person]).sum(axis=1)
     first = rng.random(len(judged)) < 1 / (1 + np.exp(-margin))
     n = len(judged)
+    lengths = 40 + 10 * (0.8 * (responses @ common[0]) + 0.6 * rng.normal(size=len(responses)))
     pairs = Pairs(
         responses=torch.from_numpy(responses),
         chosen=torch.from_numpy(2 * judged + ~first),
@@ -82,7 +85,7 @@ def persons(
         prompt=torch.from_numpy(topic[judged]),
         contexts=None,
         context=None,
-        lengths=torch.from_numpy(np.round(40 + 10 * rng.normal(size=len(responses))).clip(1)),
+        lengths=torch.from_numpy(np.round(lengths).clip(1)),
         pair_id=np.array([f"choice{i:06d}" for i in range(n)]),
         prompt_id=np.array([f"topic{t:02d}" for t in topic[judged]]),
         attribute=np.full(n, "choice"),

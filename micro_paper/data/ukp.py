@@ -29,6 +29,7 @@ FOLDER = "ukp_convarg/"
 PROMPT = "Debate: {title}\nGive a convincing argument for this side: {stance}"
 CONVINCING = "convincing"  # the attribute of a choice for which no one criterion is known
 MIN_CHOICES = 50  # a worker of `ukp-workers` has made so many
+MIN_REASONS = 10  # of a person whose mix of criteria is known: so many on other topics state one
 ARGUMENT = ("debate", "argument_id", "title", "stance", "text")
 JUDGEMENT = ("debate", "pair_id", "a1", "a2", "worker", "value", "reason")
 PATTERNS = {
@@ -86,6 +87,56 @@ def workers() -> Built:
     skipped[f"workers with fewer than {MIN_CHOICES} choices"] = int((made < MIN_CHOICES).sum())
     kept = unequal[made >= MIN_CHOICES]
     return from_rows(_rows(kept, pd.Series(CONVINCING, index=kept.index), {}), "ukp-workers", skipped)
+
+
+def mixed() -> Built:
+    """Choices of the people of `workers` with the mix of criteria that they judge by, told by their other topics.
+
+    Of each person and topic the reasons on all other topics count that state exactly one criterion, MIN_REASONS or
+    more. `mix` has the share of each of PATTERNS in them and in one more, which has the shares of the average person
+    there. So it is known before the choice, and no reason for the choice itself, nor for any on its topic, is in it.
+    `attribute` is the criterion to which the person leans: whose share exceeds the average person's the most.
+    There is no one `context`; of a mix the criteria are left out that nobody's reason states on that side of that
+    debate, as no feature is taken of them. Further columns as in `criteria`.
+    """
+    unequal, skipped = _unequal(judgements())
+    made = unequal["worker"].map(unequal["worker"].value_counts())
+    skipped[f"workers with fewer than {MIN_CHOICES} choices"] = int((made < MIN_CHOICES).sum())
+    kept = unequal[made >= MIN_CHOICES]
+    coded = unequal[(unequal["criteria"].map(len) == 1) & (unequal["first"] != unequal["second"])]
+    own = person_mixes(kept)
+    keys = pd.MultiIndex.from_frame(kept[["worker", "topic"]])
+    known = keys.isin(own.index)
+    skipped[f"fewer than {MIN_REASONS} reasons on other topics"] = int((~known).sum())
+    kept, keys = kept[known], keys[known]
+    stated = pd.crosstab(coded["prompt"], coded["criteria"].str[0]).reindex(columns=list(PATTERNS), fill_value=0) > 0
+    shares = own.loc[keys, list(PATTERNS)].to_numpy() * stated.reindex(kept["prompt"], fill_value=False).to_numpy()
+    there = shares.sum(axis=1) > 0
+    skipped["no criterion of the mix on its debate"] = int((~there).sum())
+    kept, shares = kept[there], shares[there] / shares[there].sum(axis=1, keepdims=True)
+    attribute = pd.Series(own.loc[keys[there], "leans"].to_numpy(), index=kept.index)
+    rows = _rows(kept, attribute, {})
+    return from_rows(({**row, "mix": mix} for row, mix in zip(rows, shares.tolist(), strict=True)), "ukp-mix", skipped)
+
+
+def person_mixes(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a person's shares of the criteria by topic, from the other topics; see `mixed`.
+
+    Args:
+        table: unequal choices, columns topic, worker and criteria.
+
+    Returns:
+        By (worker, topic), of those with enough reasons: the shares of PATTERNS, and `leans`.
+    """
+    names = list(PATTERNS)
+    coded = table["criteria"].str[0].where(table["criteria"].map(len) == 1)
+    each = pd.get_dummies(coded, dtype=int).reindex(columns=names, fill_value=0)
+    here = each.groupby([table["worker"], table["topic"]]).sum()
+    other = here.groupby(level="worker").transform("sum") - here
+    other = other[other.sum(axis=1) >= MIN_REASONS]
+    average = other.div(other.sum(axis=1), axis=0).groupby(level="topic").transform("mean")
+    shares = (other + average).div(other.sum(axis=1) + 1, axis=0)
+    return shares.assign(leans=(shares - average).idxmax(axis=1))
 
 
 def judgements() -> pd.DataFrame:

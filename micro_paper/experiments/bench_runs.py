@@ -136,7 +136,7 @@ def evaluate_bench(
     budget: int,
     own: Mapping[str, Factory] = NO_OWN,
 ) -> Evaluation | None:
-    """Train on one data set, test on the whole bench; run i has fold i (cyclic) and seed i. Own methods come last.
+    """Train on one data set, test on the whole bench; every fold with every seed. Own methods come last.
 
     Stage 2 sees the training set's own contexts; at test the context is the criterion of the pair's subset, which no
     training saw. Bench pairs whose prompt occurs in training or validation are left out.
@@ -152,16 +152,8 @@ def evaluate_bench(
     kept = bench.pairs.select(~np.isin(bench.pairs.prompt_id, list(seen)))
     if not len(kept):
         raise InputError(f"every prompt of {bench.name} is in the training data {worlds[0].name}: nothing to test on")
-    methods, runs = list(methods), []
-    for i, seed in enumerate(seeds):
-        world = worlds[i % len(worlds)]
-        tested = replace(world, name=bench.name, test=kept)
-        runs.append(evaluation.evaluate([tested], methods, settings, seeds=[seed], budget=budget, own=own))
-    result = Evaluation(bench.name, runs[0].pairs, list(seeds), supervision=runs[0].supervision, own=tuple(own))
-    for name in (*methods, *own):
-        result.probability[name] = np.hstack([run.probability[name] for run in runs])
-        result.chosen[name] = [line for run in runs for line in run.chosen[name]]
-    return result
+    tested = [replace(world, name=bench.name, test=kept) for world in worlds]
+    return evaluation.evaluate(tested, methods, settings, seeds=seeds, budget=budget, own=own)
 
 
 def inputs_of(bench: Bench | None) -> dict[str, str]:

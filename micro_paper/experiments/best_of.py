@@ -22,7 +22,7 @@ from micro_paper.data import open as open_data
 from micro_paper.errors import InputError
 from micro_paper.experiments.runs import Fitted
 from micro_paper.experiments.worlds import World
-from micro_paper.intervals import Interval, bootstraps, check_resamples, expanded_percentiles, resamples
+from micro_paper.intervals import Sample, check_resamples, expanded_percentiles, resamples
 from micro_paper.metrics import MACRO, Floats, correct
 from micro_paper.pairs import Pairs
 
@@ -235,32 +235,31 @@ def _by_choice(found: pd.DataFrame) -> pd.DataFrame:
     return found.groupby(keys, sort=False, as_index=False)[["accuracy", "n_responses", "n_pairs", *MEASURES]].mean()
 
 
-def regret_table(found: pd.DataFrame, *, seed: int = 0, n_bootstrap: int = 2000) -> pd.DataFrame:
-    """Return each method's regret by attribute and on average, with 95 % intervals that resample prompts.
+def regret_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return each method's regret by attribute and on average, with 95 % intervals over prompts and runs.
 
     Choices without a spread of ratings are left out.
 
     Returns:
         dataset, method, attribute, regret, low, high (points), share (of the range), random_regret, fixed_regret (nan
         where not known), saved (share of the random pick's regret that the method saves), accuracy (pairs of unequal
-        ratings, mean over choices), n_choices, n_prompts.
+        ratings, mean over choices), n_choices, n_prompts, n_runs (where 1, the interval is over prompts alone).
     """
     means = _by_choice(found).dropna(subset=["share"])
+    runs = found.pivot(index=["dataset", "method", "fold", *KEYS], columns="seed", values="regret")
     lines = []
     for (dataset, method), part in means.groupby(["dataset", "method"], sort=False):
         for attribute in [*sorted(part["attribute"].unique()), MACRO]:
             own = part if attribute == MACRO else part[part["attribute"] == attribute]
-            rng = np.random.default_rng(seed)
-            interval: Interval = bootstraps(
-                [own["regret"]], own["prompt_id"], own["attribute"], rng=rng, n=n_bootstrap
-            )[0]
+            each = runs.loc[pd.MultiIndex.from_frame(own[runs.index.names])]
+            interval = Sample(own["prompt_id"], own["attribute"], own["fold"]).mean(each)
             value = own.groupby("attribute")[["accuracy", *MEASURES]].mean().mean()
             lines.append(
                 {"dataset": dataset, "method": method, "attribute": attribute}
                 | {"regret": interval.estimate, "low": interval.low, "high": interval.high, "share": value["share"]}
                 | {"random_regret": value["random_regret"], "fixed_regret": value["fixed_regret"]}
                 | {"saved": 1 - value["regret"] / value["random_regret"], "accuracy": value["accuracy"]}
-                | {"n_choices": len(own), "n_prompts": interval.n_groups}
+                | {"n_choices": len(own), "n_prompts": interval.n_groups, "n_runs": interval.n_runs}
             )
     return pd.DataFrame(lines)
 

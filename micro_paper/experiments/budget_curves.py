@@ -10,7 +10,7 @@ import pandas as pd
 
 from micro_paper import digits, metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.runs import Run, paired_runs
+from micro_paper.experiments.runs import Run, crossed_runs
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
 from micro_paper.paper import values as paper_values
@@ -30,8 +30,8 @@ def budget_curve(
 ) -> pd.DataFrame:
     """Return the mean accuracy over attributes against the context budget, a line a run.
 
-    Stage 1 is trained once a run and shared by its budgets; 0 is stage 1 alone. Runs pair folds and seeds: run i
-    uses fold i modulo the number of folds. Columns: dataset, method, budget, run, value.
+    Stage 1 is trained once a run and shared by its budgets; 0 is stage 1 alone. Every fold runs with every seed.
+    Columns: dataset, method, budget, run, value.
     """
 
     def curve(name: str, run: Run) -> Training[list[dict[str, Any]]]:
@@ -44,7 +44,7 @@ def budget_curve(
             lines.append(cell | {"value": value})
         return lines
 
-    curves = finish(gather(curve(name, run) for name in methods for run in paired_runs(worlds, seeds)))
+    curves = finish(gather(curve(name, run) for name in methods for run in crossed_runs(worlds, seeds)))
     return pd.DataFrame([line for lines in curves for line in lines])
 
 

@@ -48,7 +48,7 @@ def calibration_table(
     its resamples are centred on the estimate.
 
     Args:
-        fitted: from `audit.fit_runs`.
+        fitted: from `runs.fit_runs`.
         validation: pairs to fit the temperature on, in place of a world's own.
 
     Returns:
@@ -130,10 +130,10 @@ def reliability(
     *,
     bins: int = 8,
     least: int = 20,
-    seed: int = 0,
-    n_bootstrap: int = 2000,
 ) -> pd.DataFrame:
     """Return how often predictions of each confidence are right, the test pairs of all runs together.
+
+    Intervals are over prompts alone: which pairs stand in a bin is another matter in every run.
 
     Args:
         fitted, validation: as for `calibration_table`.
@@ -154,7 +154,7 @@ def reliability(
                 own = where == b
                 if own.sum() < least or len(set(prompt[own])) < least:
                     continue
-                interval = intervals.bootstrap(right[own], prompt[own], rng=np.random.default_rng(seed), n=n_bootstrap)
+                interval = intervals.Sample(prompt[own]).mean(right[own])
                 lines.append(
                     {"dataset": dataset, "method": name, "calibration": SCALED[scaled]}
                     | {"confidence": confidence[own].mean(), "value": interval.estimate}

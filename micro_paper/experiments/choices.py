@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from micro_paper import intervals
-from micro_paper.experiments.evaluation import PER_PAIR, Evaluation, evaluate
+from micro_paper.experiments.evaluation import PER_PAIR, Evaluation, evaluate, fits, sample
 from micro_paper.experiments.worlds import World
-from micro_paper.methods.micro_plus import CHOICES, MicroPlus
+from micro_paper.methods.micro_plus import MicroPlus
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.table import find
 from micro_paper.paper.verdicts import judge_ordering
@@ -30,14 +29,14 @@ def evaluate_choices(worlds: Sequence[World], settings: Settings, seeds: Sequenc
         budget: context-labelled pairs an attribute.
     """
     rows = {name: find(name) for name in ("micro", "micro_plus")}
-    for choice in CHOICES:
+    for choice in MicroPlus.may:
         rows[ONLY + choice] = partial(MicroPlus, choices=[choice])
-        rows[WITHOUT + choice] = partial(MicroPlus, choices=[other for other in CHOICES if other != choice])
+        rows[WITHOUT + choice] = partial(MicroPlus, choices=[other for other in MicroPlus.may if other != choice])
     return evaluate(worlds, rows, settings, seeds=seeds, budget=budget)
 
 
-def choices_table(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
-    """Return what each choice changes, with paired intervals over prompts.
+def choices_table(evaluation: Evaluation) -> pd.DataFrame:
+    """Return what each choice changes, with paired intervals over prompts and runs.
 
     Args:
         evaluation: from `evaluate_choices`.
@@ -47,26 +46,18 @@ def choices_table(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 1
         nll_high, n_runs.
     """
     pairs = {(ALL, "micro_plus over micro"): ("micro_plus", "micro")}
-    for choice in CHOICES:
+    for choice in MicroPlus.may:
         pairs[choice, ADDED[ONLY]] = (ONLY + choice, "micro")
         pairs[choice, ADDED[WITHOUT]] = ("micro_plus", WITHOUT + choice)
-    attribute = evaluation.pairs["attribute"].to_numpy()
-    prompt = evaluation.pairs["prompt_id"].to_numpy()
-    gaps = []
-    for with_it, without in pairs.values():
-        for score in PER_PAIR.values():
-            mean = [score(evaluation.probability[name]).mean(axis=1) for name in (with_it, without)]
-            gaps.append(mean[0] - mean[1])
-    rng = np.random.default_rng(seed)
-    found = intervals.bootstraps(gaps, prompt, attribute, rng=rng, n=n_bootstrap, test=True)
-    lines = []
-    for place, ((choice, compared), names) in enumerate(pairs.items()):
+    of, lines = sample(evaluation.pairs), []
+    for (choice, compared), names in pairs.items():
         line = {"dataset": evaluation.world, "choice": choice, "compared": compared}
-        for metric, interval in zip(PER_PAIR, found[len(PER_PAIR) * place :], strict=False):
-            line |= {metric: interval.estimate, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+        for metric, score in PER_PAIR.items():
+            found = of.difference(*(score(evaluation.probability[name]) for name in names))
+            line |= {metric: found.estimate, f"{metric}_low": found.low, f"{metric}_high": found.high}
             if metric == "accuracy":
-                line["verdict"] = judge_ordering(interval)
-        lines.append(line | {"n_runs": len(evaluation.chosen[names[0]])})
+                line["verdict"] = judge_ordering(found)
+        lines.append(line | {"n_runs": fits(evaluation, *names)})
     return pd.DataFrame(lines)
 
 
@@ -84,5 +75,5 @@ def kept_options(evaluation: Evaluation) -> pd.DataFrame:
         for (choice, option), runs in counted.items()
     ]
     table = pd.DataFrame(lines, columns=["dataset", "choice", "option", "runs"])
-    order = table["choice"].map({name: i for i, name in enumerate(CHOICES)})
+    order = table["choice"].map({name: i for i, name in enumerate(MicroPlus.may)})
     return table.iloc[np.lexsort((-table["runs"], order))].reset_index(drop=True)

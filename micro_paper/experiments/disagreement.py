@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from micro_paper.data import registry, synthetic_people, ukp
 from micro_paper.errors import InputError
-from micro_paper.intervals import Interval, bootstrap, expanded_percentiles, resamples
+from micro_paper.intervals import Sample, expanded_percentiles, resamples
 from micro_paper.metrics import Floats, decided
 from micro_paper.noisy_bradley_terry import NoisyBradleyTerry, Priors, fit_noisy_bradley_terry
 from micro_paper.pairs import Pairs
@@ -252,16 +252,11 @@ def lower_first(judgements: Judgements) -> Floats:
 
 
 def agreement(
-    judgements: Judgements,
-    rng: np.random.Generator,
-    *,
-    scored: np.ndarray | None = None,
-    alike: bool | None = None,
-    n_bootstrap: int = 2000,
+    judgements: Judgements, *, scored: np.ndarray | None = None, alike: bool | None = None
 ) -> dict[str, float]:
     """How often two people agree on one pair, and how often the majority of the others is right about a person.
 
-    A tie of the others counts one half. Intervals resample topics or documents.
+    A tie of the others counts one half. Intervals are over topics or documents.
 
     Args:
         scored: (n,) whose choices are scored, against those of all others; None = all.
@@ -281,8 +276,8 @@ def agreement(
         raise InputError("no two people judged the same pair: their agreement is not known")
     rows = np.unique(one)
     others = np.bincount(one, vote[other], len(judgements))[rows]
-    same: Interval = bootstrap(vote[one] == vote[other], judgements.cluster[one], rng=rng, n=n_bootstrap)
-    right = bootstrap(decided(others * vote[rows]), judgements.cluster[rows], rng=rng, n=n_bootstrap)
+    same = Sample(judgements.cluster[one]).mean(vote[one] == vote[other])
+    right = Sample(judgements.cluster[rows]).mean(decided(others * vote[rows]))
     return {
         "n_people": len(np.unique(judgements.person[rows])),
         "n_comparisons": len(np.unique(judgements.comparison[rows])),
@@ -444,12 +439,12 @@ def populations(name: str, judgements: Judgements) -> dict[str, tuple[Judgements
     return found | {EVERY_ATTRIBUTE: (judgements, None, None)}
 
 
-def agreement_table(names: list[str], rng: np.random.Generator, *, n_bootstrap: int = 2000) -> pd.DataFrame:
+def agreement_table(names: list[str]) -> pd.DataFrame:
     """Return `agreement` of each population of each data set, with the columns dataset and population."""
     rows = []
     for name in names:
         for population, (judged, scored, alike) in populations(name, load_judgements(name)).items():
-            found = agreement(judged, rng, scored=scored, alike=alike, n_bootstrap=n_bootstrap)
+            found = agreement(judged, scored=scored, alike=alike)
             rows.append({"dataset": name, "population": population, **found})
     return pd.DataFrame(rows)
 

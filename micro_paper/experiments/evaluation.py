@@ -22,6 +22,9 @@ from micro_paper.stacked import Training, finish, gather
 log = logging.getLogger(__name__)
 IDS = ("pair_id", "prompt_id", "attribute")  # of a pair, in every evaluation
 SELECTIONS = ("test (oracle)", "validation")  # which pairs choose a head
+# what every caption of intervals says of them
+COVERED = "Intervals are 95 %, over prompts and runs; what the overlap of training folds adds is not covered."
+DECIDED = "How every row decided every test pair, by run."
 PER_PAIR = {"accuracy": metrics.correct_by_run, "nll": metrics.pair_nll}
 
 
@@ -119,33 +122,23 @@ def _evaluate(
 ) -> Evaluation:
     if not worlds or not seeds:
         raise InputError("evaluation needs at least one fold and one seed")
-    shared = _check_tests(worlds)
-    ids = [*IDS, *(["user_id"] if all(w.test.user_id is not None for w in worlds) else [])]
-    pairs = pd.concat(
-        [
-            pd.DataFrame({c: getattr(w.test, c) for c in ids}).assign(fold=w.fold)
-            for w in (worlds[:1] if shared else worlds)
-        ],
-        ignore_index=True,
-    )
+    layout = Layout.of(worlds, len(seeds))
+    pairs = layout.pairs
     result = Evaluation(worlds[0].name, pairs, list(seeds))
-    starts = np.cumsum([0] + [0 if shared else len(w.test) for w in worlds])
-    columns = len(seeds) * (len(worlds) if shared else 1)
     counts = {"row": len(factories), "fold": len(worlds), "seed": len(seeds)}
     said = ", ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
     if factories:
         log.info("%s: %s", worlds[0].name, said)
     for name in factories:
-        result.probability[name] = np.empty((len(pairs), columns))
+        result.probability[name] = np.empty(layout.shape)
         result.chosen[name] = []
-    for number, (world, start) in enumerate(zip(worlds, starts, strict=False)):
-        rows = np.arange(start, start + len(world.test))
+    for number, world in enumerate(worlds):
         runs = [Run(world, seed) for seed in seeds]
         done = finish(gather(_done(run, name, factories[name], settings, budget) for run in runs for name in factories))
         for i, fitted in enumerate(done):
             name, method = fitted.name, fitted.method
-            place = i // len(factories) + (number * len(seeds) if shared else 0)
-            result.probability[name][rows, place] = fitted.predict(check=check)
+            rows, column = layout.place(number * len(seeds) + i // len(factories))
+            result.probability[name][rows, column] = fitted.predict(check=check)
             result.supervision[name] = method.supervision
             search = method.search if isinstance(method, HeadsMethod) else ()
             result.chosen[name].append({"fold": world.fold, "seed": fitted.run.seed, "search": list(search)})
@@ -161,6 +154,15 @@ def _done(
     """Fit the method in the run and adapt it to the budget, if any."""
     fitted = yield from run.fitting(factory, settings, name)
     return fitted if budget is None else (yield from fitted.adapting(budget))
+
+
+def renamed(evaluation: Evaluation, row: str, name: str, supervision: str) -> Evaluation:
+    """Return the evaluation with `row` under another name, as a control that sees what `supervision` says."""
+    tables = {table: dict(getattr(evaluation, table)) for table in ("probability", "supervision", "chosen")}
+    for table in tables.values():
+        table[name] = table.pop(row)
+    tables["supervision"][name] = supervision
+    return replace(evaluation, **tables)
 
 
 def merge(*evaluations: Evaluation) -> Evaluation:
@@ -192,18 +194,108 @@ def predictions(evaluations: Iterable[Evaluation], methods: Sequence[str], profi
     Methods of one's own stand beside `methods`. Columns: profile, dataset, method, fold, seed, pair_id, prompt_id,
     attribute, p. Where all folds test on the same pairs, `seed` counts the runs.
     """
+    parts = [
+        by_pair(e.world, e.pairs, {m: e.probability[m] for m in (*methods, *e.own)}, "p", e.seeds) for e in evaluations
+    ]
+    return stored(parts, profile)
+
+
+def decisions(evaluations: Iterable[Evaluation], profile: str) -> pd.DataFrame:
+    """Return how every row decided every test pair in every run, long, as `Artifacts.predictions` stores it.
+
+    The best heads of kept heads are rows too, named by method and what chose them. Columns as of `predictions`, with
+    `right` in place of p.
+    """
     parts = []
-    for evaluation in evaluations:
-        n = len(evaluation.pairs)
-        for method in (*methods, *evaluation.own):
-            p = evaluation.probability[method]
-            numbers = evaluation.seeds if p.shape[1] <= len(evaluation.seeds) else range(p.shape[1])
-            part = pd.concat([evaluation.pairs] * p.shape[1], ignore_index=True)
-            seeds = np.repeat(list(numbers)[: p.shape[1]], n)
-            parts.append(part.assign(dataset=evaluation.world, method=method, seed=seeds, p=p.T.ravel()))
+    for e in evaluations:
+        rows = {name: metrics.correct_by_run(p) for name, p in e.probability.items()}
+        for name, selection in ((m, s) for m in e.heads for s in SELECTIONS):
+            rows[f"{name}, best heads by {selection}"] = best_head_values(e, name, selection)
+        for name in e.heads:
+            chosen = best_head_values(e, name, SELECTIONS[1], one_for_all=True)
+            rows[f"{name}, one head by {SELECTIONS[1]}"] = chosen
+        parts.append(by_pair(e.world, e.pairs, rows, "right", e.seeds))
+    return stored(parts, profile)
+
+
+def by_pair(
+    dataset: str, pairs: pd.DataFrame, rows: Mapping[str, np.ndarray], value: str, seeds: Sequence[int]
+) -> pd.DataFrame:
+    """Return scores of pairs, row -> (n, runs), long: a line a row, run and pair; one without a score has no line."""
+    parts = []
+    for name, table in rows.items():
+        numbers = list(seeds if table.shape[1] <= len(seeds) else range(table.shape[1]))[: table.shape[1]]
+        part = pd.concat([pairs] * table.shape[1], ignore_index=True)
+        line = {"dataset": dataset, "method": name, "seed": np.repeat(numbers, len(pairs)), value: table.T.ravel()}
+        parts.append(part.assign(**line).dropna(subset=[value]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def stored(parts: Sequence[pd.DataFrame], profile: str) -> pd.DataFrame:
+    """Return the frames of `by_pair` as one, in the columns that are stored."""
     frame = pd.concat(parts, ignore_index=True).assign(profile=profile)
     frame = frame.astype(dict.fromkeys(["profile", "dataset", "method", *IDS], "category"))
-    return frame[["profile", "dataset", "method", "fold", "seed", *IDS, "p"]]
+    value = "p" if "p" in frame else "right"
+    return frame[["profile", "dataset", "method", "fold", "seed", *IDS, value]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the runs of folds stand in one table of test pairs and runs; runs are counted fold by fold.
+
+    Attributes:
+        pairs: the columns of `Evaluation.pairs`.
+        shape: test pairs, and runs of each: seeds, or where all folds test on the same pairs folds x seeds.
+        sizes: test pairs of each fold.
+        seeds: number of seeds.
+    """
+
+    pairs: pd.DataFrame
+    shape: tuple[int, int]
+    sizes: tuple[int, ...]
+    seeds: int
+
+    @classmethod
+    def of(cls, worlds: Sequence[World], seeds: int) -> Layout:
+        """Return the layout of every fold with that many seeds.
+
+        Raises:
+            InputError: the folds share some test prompts, or an attribute has a single one in a fold.
+        """
+        shared = _check_tests(worlds)
+        ids = [*IDS, *(["user_id"] if all(w.test.user_id is not None for w in worlds) else [])]
+        tested = worlds[:1] if shared else worlds
+        parts = [pd.DataFrame({c: getattr(w.test, c) for c in ids}).assign(fold=w.fold) for w in tested]
+        pairs = pd.concat(parts, ignore_index=True)
+        columns = seeds * (len(worlds) if shared else 1)
+        return cls(pairs, (len(pairs), columns), tuple(len(w.test) for w in worlds), seeds)
+
+    def place(self, run: int) -> tuple[np.ndarray, int]:
+        """Return rows and column of a run."""
+        fold, seed = divmod(run, self.seeds)
+        if self.shape[1] > self.seeds:
+            return np.arange(self.shape[0]), run
+        start = sum(self.sizes[:fold])
+        return np.arange(start, start + self.sizes[fold]), seed
+
+    def table(self, runs: Mapping[int, np.ndarray]) -> np.ndarray:
+        """Return scores by run, number of the run -> (n of its fold,), as one table of `shape`; nan elsewhere."""
+        values = np.full(self.shape, np.nan)
+        for run, scores in runs.items():
+            rows, column = self.place(run)
+            values[rows, column] = scores
+        return values
+
+    @property
+    def sample(self) -> intervals.Sample:
+        """The test pairs as a sample of prompts, in folds that each have runs of their own."""
+        return sample(self.pairs)
+
+
+def layout_of(fitted: Sequence[Fitted]) -> Layout:
+    """Return the layout of one row's runs, as `runs.fit_runs` gives them: every fold with every seed."""
+    worlds = list({f.world.fold: f.world for f in fitted}.values())
+    return Layout.of(worlds, len(fitted) // len(worlds))
 
 
 def _head_run(fitted: Fitted, rows: np.ndarray) -> HeadRun:
@@ -232,25 +324,30 @@ def _check_tests(worlds: Sequence[World]) -> bool:
     return False
 
 
-def scores(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+def sample(pairs: pd.DataFrame) -> intervals.Sample:
+    """Return the pairs of an evaluation as a sample of prompts, in folds that each have runs of their own."""
+    return intervals.Sample(*(pairs[c].to_numpy() for c in ("prompt_id", "attribute", "fold")))
+
+
+def fits(evaluation: Evaluation, *methods: str) -> int:
+    """Return the fits (folds x seeds) behind each of the methods, the fewest."""
+    seeds = min(evaluation.probability[m].shape[1] for m in methods)
+    return seeds * evaluation.pairs["fold"].nunique()
+
+
+def scores(evaluation: Evaluation) -> pd.DataFrame:
     """Return accuracy, NLL and ECE of each method, by attribute and on average.
 
     Columns: dataset, method, supervision, attribute, metric, value, low, high, std, n_pairs, n_prompts, n_runs.
-    Accuracy and NLL carry 95 % intervals that resample prompts after averaging over seeds; `std` is the standard
-    deviation over seeds. The average is the mean of the attribute rows.
+    Accuracy and NLL carry 95 % intervals over prompts and runs (`intervals.Sample.mean`); with `n_runs` = 1 they are
+    over prompts alone. `std` is the standard deviation over seeds. The average is the mean of the attribute rows.
     """
     lines = []
     attribute = evaluation.pairs["attribute"].to_numpy()
     prompt = evaluation.pairs["prompt_id"].to_numpy()
     names = sorted(set(attribute))
-    rng = np.random.default_rng(seed)
-    found: dict[tuple[str, str], dict[str, intervals.Interval]] = {}
-    for metric, score in PER_PAIR.items():
-        mean = {method: score(p).mean(axis=1) for method, p in evaluation.probability.items()}
-        for a, rows in _rows(attribute):
-            columns = [values[rows] for values in mean.values()]
-            own = intervals.bootstraps(columns, prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
-            found[metric, a] = dict(zip(mean, own, strict=True))
+    of = sample(evaluation.pairs)
+    count = {a: {"n_pairs": len(attribute[rows]), "n_prompts": len(set(prompt[rows]))} for a, rows in _rows(attribute)}
     for method, p in evaluation.probability.items():
         base = {
             "dataset": evaluation.world,
@@ -261,24 +358,26 @@ def scores(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) 
             values = score(p)
             by_seed = np.stack([values[attribute == a].mean(axis=0) for a in names])
             spread = dict(zip(names, _std(by_seed), strict=True)) | {MACRO: _std(by_seed.mean(axis=0))}
-            for a, rows in _rows(attribute):
-                interval = found[metric, a][method]
-                lines.append(
-                    base
-                    | {"attribute": a, "metric": metric, "value": interval.estimate}
-                    | {"low": interval.low, "high": interval.high, "std": spread[a]}
-                    | {"n_pairs": len(attribute[rows]), "n_prompts": interval.n_groups, "n_runs": p.shape[1]}
-                )
+            for a in (*names, MACRO):
+                found = of.mean(values, None if a == MACRO else a)
+                line = {"attribute": a, "metric": metric, "value": found.estimate, "low": found.low}
+                line |= {"high": found.high, "std": spread[a]} | count[a]
+                lines.append(base | line | {"n_runs": found.n_runs})
         ece = np.array([[metrics.ece(p[attribute == a, s]) for a in names] for s in range(p.shape[1])])
         for a, by_seed in [*zip(names, ece.T, strict=True), (MACRO, ece.mean(axis=1))]:
-            rows = slice(None) if a == MACRO else attribute == a
-            lines.append(
-                base
-                | {"attribute": a, "metric": "ece", "value": by_seed.mean(), "low": np.nan, "high": np.nan}
-                | {"std": _std(by_seed), "n_pairs": len(attribute[rows])}
-                | {"n_prompts": len(set(prompt[rows])), "n_runs": p.shape[1]}
-            )
+            line = {"attribute": a, "metric": "ece", "value": by_seed.mean(), "low": np.nan, "high": np.nan}
+            lines.append(base | line | {"std": _std(by_seed)} | count[a] | {"n_runs": p.shape[1]})
     return pd.DataFrame(lines)
+
+
+def worst_attribute(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the line of each data set and method with the least accuracy among the attributes, from `scores`.
+
+    Which attribute that is was chosen by the same pairs, so the value is a little too low.
+    """
+    single = table[(table.metric == "accuracy") & (table.attribute != MACRO)]
+    order = single.groupby(["dataset", "method"], sort=False)["value"].idxmin()
+    return single.loc[order].reset_index(drop=True)
 
 
 def _rows(attribute: np.ndarray) -> list[tuple[str, Any]]:
@@ -290,79 +389,71 @@ def _std(values: np.ndarray):
     return values.std(axis=-1, ddof=1) if values.shape[-1] > 1 else np.zeros(values.shape[:-1])[()]
 
 
-def differences(
-    evaluation: Evaluation, reference: str = "micro", *, seed: int = 0, n_bootstrap: int = 10_000
-) -> pd.DataFrame:
-    """Return accuracy of `reference` less that of each other method, paired by prompt.
+def differences(evaluation: Evaluation, reference: str = "micro") -> pd.DataFrame:
+    """Return accuracy of `reference` less that of each other method, paired by pair and run.
 
-    Columns: dataset, reference, method, attribute, difference, low, high, p_value, p_holm (adjusted over the
-    attributes of one method; the average stands alone).
+    Columns: dataset, reference, method, attribute, difference, low, high, free (degrees of freedom), p_value, p_holm
+    (adjusted over the attributes of one method; the average stands alone), n_prompts, n_runs (the fewer of both; with
+    1 the interval is over prompts alone).
     """
-    attribute = evaluation.pairs["attribute"].to_numpy()
-    prompt = evaluation.pairs["prompt_id"].to_numpy()
-    mean = {m: metrics.correct_by_run(p).mean(axis=1) for m, p in evaluation.probability.items()}
-    if reference not in mean:
-        raise InputError(f"reference {reference!r} was not evaluated; there are {', '.join(mean)}")
-    gaps = {method: mean[reference] - own for method, own in mean.items() if method != reference}
-    tables: dict[str, list[dict[str, Any]]] = {method: [] for method in gaps}
-    rng = np.random.default_rng(seed)
-    for a, rows in _rows(attribute):
-        columns = [gap[rows] for gap in gaps.values()]
-        own = intervals.bootstraps(columns, prompt[rows], attribute[rows], rng=rng, n=n_bootstrap, test=True)
-        for method, interval in zip(gaps, own, strict=True):
-            tables[method].append(
-                {"dataset": evaluation.world, "reference": reference, "method": method, "attribute": a}
-                | {"difference": interval.estimate, "low": interval.low, "high": interval.high}
-                | {"p_value": interval.p_value}
-            )
-    lines = []
-    for found in tables.values():
-        adjusted = intervals.holm([line["p_value"] for line in found[:-1]])
-        for line, p in zip(found, [*adjusted, found[-1]["p_value"]], strict=True):
-            lines.append(line | {"p_holm": p})
+    right = {m: metrics.correct_by_run(p) for m, p in evaluation.probability.items()}
+    if reference not in right:
+        raise InputError(f"reference {reference!r} was not evaluated; there are {', '.join(right)}")
+    of, lines = sample(evaluation.pairs), []
+    for method, own in right.items():
+        if method == reference:
+            continue
+        found = {a: of.difference(right[reference], own, a) for a in of.names}
+        adjusted = dict(zip(found, intervals.holm([each.p_value for each in found.values()]), strict=True))
+        found[MACRO] = of.difference(right[reference], own)
+        base = {"dataset": evaluation.world, "reference": reference, "method": method}
+        for a, each in found.items():
+            lines.append(base | {"attribute": a} | gap(each, adjusted.get(a, each.p_value)))
     return pd.DataFrame(lines)
 
 
-def best_heads(evaluation: Evaluation, *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
+def gap(found: intervals.Interval, p_holm: float) -> dict[str, Any]:
+    """Return the cells of a paired difference: difference, low, high, free, p_value, p_holm, n_prompts, n_runs."""
+    cells = {"difference": found.estimate, "low": found.low, "high": found.high, "free": found.free}
+    cells |= {"p_value": found.p_value, "p_holm": p_holm}
+    return cells | {"n_prompts": int(found.n_groups), "n_runs": found.n_runs}
+
+
+def best_heads(evaluation: Evaluation) -> pd.DataFrame:
     """Return the accuracy of the best head of each attribute, chosen on test pairs (oracle) and on validation.
 
     The oracle grows with the number of heads by chance alone: compare it with the random heads' oracle.
     Columns: dataset, method, selection, attribute, value, low, high, n_heads.
     """
-    attribute = evaluation.pairs["attribute"].to_numpy()
-    prompt = evaluation.pairs["prompt_id"].to_numpy()
-    keys = [(method, selection) for method in evaluation.heads for selection in SELECTIONS]
-    mean = [best_head_values(evaluation, *key) for key in keys]
-    rng = np.random.default_rng(seed)
-    found = {}
-    for a, rows in _rows(attribute):
-        columns = [values[rows] for values in mean]
-        found[a] = intervals.bootstraps(columns, prompt[rows], attribute[rows], rng=rng, n=n_bootstrap)
-    lines = [
-        {"dataset": evaluation.world, "method": method, "selection": selection, "attribute": a}
-        | {"value": own[i].estimate, "low": own[i].low, "high": own[i].high}
-        | {"n_heads": evaluation.heads[method][0].test.shape[1]}
-        for i, (method, selection) in enumerate(keys)
-        for a, own in found.items()
-    ]
+    of, lines = sample(evaluation.pairs), []
+    for method in evaluation.heads:
+        for selection in SELECTIONS:
+            values = best_head_values(evaluation, method, selection)
+            for a in (*of.names, MACRO):
+                found = of.mean(values, None if a == MACRO else a)
+                lines.append(
+                    {"dataset": evaluation.world, "method": method, "selection": selection, "attribute": a}
+                    | {"value": found.estimate, "low": found.low, "high": found.high}
+                    | {"n_heads": evaluation.heads[method][0].test.shape[1]}
+                )
     return pd.DataFrame(lines)
 
 
 def best_head_values(evaluation: Evaluation, method: str, selection: str, *, one_for_all: bool = False) -> np.ndarray:
-    """Return whether the best head of its attribute decides each test pair as labelled, (n,), mean over runs.
+    """Return whether the best head of its attribute decides each test pair as labelled in each run, (n, runs).
 
     Args:
         selection: "test (oracle)" or "validation": the pairs that choose the head.
         one_for_all: the one head that is best on the average of the attributes, in place of one an attribute.
     """
     attribute = evaluation.pairs["attribute"].to_numpy()
-    total, count = np.zeros(len(attribute)), np.zeros(len(attribute))
-    for run in evaluation.heads[method]:
+    values = np.empty(evaluation.probability[method].shape)
+    for i, run in enumerate(evaluation.heads[method]):
         own = attribute[run.rows]
         accuracy = metrics.by_attribute(run.test, own) if selection == SELECTIONS[0] else run.validation
-        total[run.rows] += metrics.best_head_decisions(run.test, own, accuracy, one_for_all=one_for_all)
-        count[run.rows] += 1
-    return total / count
+        column = i % values.shape[1]  # runs lie fold by fold, the columns of one fold seed by seed
+        values[run.rows, column] = metrics.best_head_decisions(run.test, own, accuracy, one_for_all=one_for_all)
+    return values
 
 
 def head_table(evaluation: Evaluation, method: str) -> pd.DataFrame:

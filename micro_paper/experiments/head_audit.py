@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from micro_paper import metrics
 from micro_paper.errors import InputError
 from micro_paper.experiments import head_surgery
+from micro_paper.experiments.evaluation import Layout, by_pair, layout_of, sample
 from micro_paper.experiments.runs import Fitted, Run
 from micro_paper.experiments.worlds import World
 from micro_paper.methods.settings import Settings
@@ -33,10 +35,11 @@ HEADS = [
     "weight",
     "masked",
 ]
-EFFECT = ["dataset", "method", "heads", "attribute", "before", "after", "difference", "low", "high"]
-EFFECT += ["n_pairs", "n_prompts", "n_runs", "runs_masked", "heads_masked"]
+EFFECT = ["dataset", "method", "heads", "attribute", "before", "after", "difference", "low", "high", "free"]
+EFFECT += ["n_pairs", "n_prompts", "n_seeds", "n_runs", "runs_masked", "heads_masked"]
 MERGED = ["dataset", "method", "threshold", "correlation", "heads_before", "heads_left", "runs_merged"]
-MERGED += ["attribute", "before", "after", "difference", "low", "high", "n_pairs", "n_prompts", "n_runs"]
+MERGED += ["attribute", "before", "after", "difference", "low", "high", "free", "n_pairs", "n_prompts"]
+MERGED += ["n_seeds", "n_runs"]
 
 
 def safety_audit(
@@ -48,9 +51,7 @@ def safety_audit(
     *,
     seeds: Sequence[int],
     budget: int,
-    seed: int = 0,
-    n_bootstrap: int = 10_000,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, list[pd.DataFrame]]:
     """Audit heads on validation safety pairs, mask the harmful ones, train stage 2, and measure on test pairs.
 
     Each run is audited twice: as trained, and with the sign of its best safety head turned, which the audit must find.
@@ -62,37 +63,44 @@ def safety_audit(
         attribute: of the safety pairs.
 
     Returns:
-        The heads (columns HEADS) and the effect by attribute (columns EFFECT); the difference is missing where no head
-        was masked.
+        The heads (columns HEADS), the effect by attribute (columns EFFECT; the difference is missing where no head was
+        masked), and the decisions of the runs compared, frames of `evaluation.by_pair`.
     """
-    heads, effects = [], []
+    heads, effects, decided = [], [], []
+    layout = Layout.of(safety, len(seeds)) if len(safety) else None
     for name in methods if len(safety) else ():
-        kept: dict[str, list[Any]] = {TRAINED: [], PLANTED: []}
-        for number, run_seed in enumerate(seeds):
-            target = safety[number % len(safety)]
+        kept: dict[str, dict[int, Any]] = {TRAINED: {}, PLANTED: {}}
+        for number, (fold, run_seed) in enumerate(product(range(len(safety)), seeds)):
+            target = safety[fold]
             audited = target.validation.select(target.validation.attribute == attribute)
             if not len(audited):
                 known = ", ".join(sorted(set(target.validation.attribute)))
                 raise InputError(f"{target.name} has no validation pairs of {attribute!r}: safety_attribute is {known}")
-            run = Run(_audit_world(trained[number % len(trained)], target), run_seed, number)
+            run = Run(_audit_world(trained[fold % len(trained)], target), run_seed, number)
             fitted = run.fit(name, settings)
             best = int(metrics.decided(fitted.heads.head_margins(audited)).mean(axis=0).argmax())
             planted = fitted.replaced(head_surgery.reverse_head(fitted.heads, best))
             for kind, variant in ((TRAINED, fitted), (PLANTED, planted)):
-                rng = np.random.default_rng(seed)
-                table = head_surgery.head_audit(variant.heads, audited, rng=rng, n_bootstrap=n_bootstrap)
+                table = head_surgery.head_audit(variant.heads, audited)
                 heads.append(table.assign(dataset=target.name, method=name, heads=kind, run=number))
                 masked = np.flatnonzero(table["masked"])
                 safe = variant.replaced(head_surgery.without_heads(variant.heads, masked)).adapt(budget)
                 p = [after.predict() for after in (variant.adapt(budget), safe)]
-                kept[kind].append((len(masked), *map(metrics.correct, p), target.test))
+                kept[kind][number] = (len(masked), *map(metrics.correct, p))
         for kind, runs in kept.items():
             base = {"dataset": safety[0].name, "method": name, "heads": kind, "n_runs": len(runs)}
-            base |= {"runs_masked": sum(r[0] > 0 for r in runs), "heads_masked": sum(r[0] for r in runs)}
-            effects += [base | line for line in _effect(runs, seed, n_bootstrap)]
+            base |= {"runs_masked": sum(r[0] > 0 for r in runs.values())}
+            base |= {"heads_masked": sum(r[0] for r in runs.values())}
+            tables = _compared(layout, runs)
+            rows = dict(zip((f"{name}, {kind}: all heads", f"{name}, {kind}: masked"), tables, strict=True))
+            decided.append(by_pair(safety[0].name, layout.pairs, rows, "right", seeds))
+            lines = _changed(layout, *tables)
+            if not base["runs_masked"]:
+                lines = [line | dict.fromkeys(("difference", "low", "high", "free"), np.nan) for line in lines]
+            effects += [base | line for line in lines]
     if not heads:
-        return pd.DataFrame(columns=HEADS), pd.DataFrame(columns=EFFECT)
-    return pd.concat(heads, ignore_index=True)[HEADS], pd.DataFrame(effects)[EFFECT]
+        return pd.DataFrame(columns=HEADS), pd.DataFrame(columns=EFFECT), []
+    return pd.concat(heads, ignore_index=True)[HEADS], pd.DataFrame(effects)[EFFECT], decided
 
 
 def _audit_world(source: World, target: World) -> World:
@@ -107,46 +115,63 @@ def _audit_world(source: World, target: World) -> World:
     return replace(target, **splits, context_source=target.train)
 
 
-def _effect(runs: Sequence[tuple], seed: int, n_bootstrap: int) -> list[dict[str, Any]]:
-    """Compare before and after over the runs with a masked head; over all, without a difference, where none has one."""
-    some = [r for r in runs if r[0]] or list(runs)
-    before, after = (np.concatenate([r[i] for r in some]) for i in (1, 2))
-    attribute, prompt = (np.concatenate([getattr(r[3], c) for r in some]) for c in ("attribute", "prompt_id"))
-    lines = head_surgery.compare(before, after, attribute, prompt, seed=seed, n_bootstrap=n_bootstrap)
-    if not any(r[0] for r in runs):
-        lines = [line | dict.fromkeys(("difference", "low", "high"), np.nan) for line in lines]
-    return lines
+def _compared(layout: Layout, runs: Mapping[int, tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """Return decisions before and after, (n, runs) each, of the runs in which heads changed, or of all where none did.
+
+    Args:
+        runs: number of the run -> heads that changed, decisions before, and after.
+    """
+    some = {number: r for number, r in runs.items() if r[0]} or runs
+    before, after = (layout.table({number: r[i] for number, r in some.items()}) for i in (1, 2))
+    return before, after
+
+
+def _changed(layout: Layout, before: np.ndarray, after: np.ndarray) -> list[dict[str, Any]]:
+    """Return `head_surgery.compare` on the folds that have runs to compare."""
+    there = ~np.isnan(before).all(axis=1)
+    return head_surgery.compare(before[there], after[there], sample(layout.pairs[there]))
 
 
 def merging(
-    fitted: Sequence[Fitted], thresholds: Sequence[float] = THRESHOLDS, *, seed: int = 0, n_bootstrap: int = 10_000
-) -> pd.DataFrame:
+    fitted: Sequence[Fitted], thresholds: Sequence[float] = THRESHOLDS
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     """Merge heads that agree on validation pairs, after stage 2, and measure on test pairs (appendix C.3).
 
+    Where a run has heads that merge, the runs without are left out of the comparison: they change by 0.
+
+    Args:
+        fitted: from `runs.fit_runs`: every fold with every seed.
+
     Returns:
-        Columns MERGED: by data set, method, threshold and attribute (average last). Methods without heads, or with one,
-        are left out.
+        A table with columns MERGED, by data set, method, threshold and attribute (average last), and the decisions of
+        the runs compared, frames of `evaluation.by_pair`. Methods without heads, or with one, are left out.
     """
-    lines, fitted = [], [f for f in fitted if f.predicts_alone and len(f.heads.head_weights()) > 1]
+    lines, decided, fitted = [], [], [f for f in fitted if f.predicts_alone and len(f.heads.head_weights()) > 1]
     for world, name in dict.fromkeys((f.world.name, f.name) for f in fitted):
         runs = [f for f in fitted if (f.world.name, f.name) == (world, name)]
-        attribute, prompt = (
-            np.concatenate([getattr(f.world.test, c) for f in runs]) for c in ("attribute", "prompt_id")
-        )
-        before = np.concatenate([metrics.correct(f.predict()) for f in runs])
+        layout, seeds = layout_of(runs), list(dict.fromkeys(f.run.seed for f in runs))
+        before = [metrics.correct(f.predict()) for f in runs]
         closest = [_closest(f.heads.head_margins(f.world.validation)) for f in runs]
         for threshold in thresholds:
             merged = [head_surgery.merge_heads(f.heads, f.world.validation, threshold) for f in runs]
             left = np.array([len(m.head_weights()) for m in merged])
             count = len(runs[0].heads.head_weights())
-            p = [m.predict_proba(f.world.test) for m, f in zip(merged, runs, strict=True)]
+            after = [metrics.correct(m.predict_proba(f.world.test)) for m, f in zip(merged, runs, strict=True)]
             base = {"dataset": world, "method": name, "threshold": threshold, "heads_before": count}
             base["correlation"] = float(np.mean(closest))
             base |= {"heads_left": left.mean(), "runs_merged": int((left < count).sum()), "n_runs": len(runs)}
-            after = np.concatenate([metrics.correct(q) for q in p])
-            compared = head_surgery.compare(before, after, attribute, prompt, seed=seed, n_bootstrap=n_bootstrap)
-            lines += [base | line for line in compared]
-    return pd.DataFrame(lines, columns=MERGED)
+            changes = {f.run.number: c for f, *c in zip(runs, count - left, before, after, strict=True)}
+            tables = _compared(layout, changes)
+            rows = dict(
+                zip(
+                    (f"{name}, to merge above {threshold:g}", f"{name}, merged above {threshold:g}"),
+                    tables,
+                    strict=True,
+                )
+            )
+            decided.append(by_pair(world, layout.pairs, rows, "right", seeds))
+            lines += [base | line for line in _changed(layout, *tables)]
+    return pd.DataFrame(lines, columns=MERGED), decided
 
 
 def _closest(margins: np.ndarray) -> float:

@@ -56,9 +56,7 @@ def reverse_head(method: Fit, head: int) -> Fit:
     return method.with_heads(weight, [[k] for k in range(len(weight))])
 
 
-def head_audit(
-    method: HeadsMethod, pairs: Pairs, *, rng: np.random.Generator, n_bootstrap: int = 10_000
-) -> pd.DataFrame:
+def head_audit(method: HeadsMethod, pairs: Pairs) -> pd.DataFrame:
     """Return the accuracy of every head on safety pairs and whether it prefers the rejected side.
 
     Args:
@@ -74,7 +72,8 @@ def head_audit(
         raise InputError("there are no safety pairs to audit on: check safety_attribute")
     right = metrics.decided(method.head_margins(pairs))
     weight = method.mixture_weights(pairs).mean(axis=0)
-    found = [intervals.bootstrap(column, pairs.prompt_id, rng=rng, n=n_bootstrap) for column in right.T]
+    of = intervals.Sample(pairs.prompt_id)
+    found = [of.mean(column) for column in right.T]
     table = pd.DataFrame(
         {
             "head": range(1, len(found) + 1),
@@ -122,28 +121,21 @@ def merge_heads(method: Fit, pairs: Pairs, threshold: float) -> Fit:
     return regroup(method, merge_groups(method.head_margins(pairs), threshold))
 
 
-def compare(
-    before: ArrayLike, after: ArrayLike, attribute: np.ndarray, prompt: np.ndarray, *, seed: int, n_bootstrap: int
-) -> list[dict[str, Any]]:
-    """Return accuracy before and after a change of heads, by attribute and their mean, paired by prompt.
+def compare(before: ArrayLike, after: ArrayLike, of: intervals.Sample) -> list[dict[str, Any]]:
+    """Return accuracy before and after a change of heads, by attribute and their mean, paired by pair and run.
 
     Args:
-        before, after: 1 where the pair is decided as labelled, (n,); a pair may occur once a run.
+        before, after: 1 where a run decides the pair as labelled, (n, runs); nan where a run is left out.
+        of: the pairs.
 
     Returns:
-        Lines of attribute, before, after, difference (after less before), low, high, n_pairs, n_prompts.
+        Lines of attribute, before, after, difference (after less before), low, high, free, n_pairs, n_prompts, n_seeds.
     """
-    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     lines = []
-    for name in [*np.unique(attribute), MACRO]:
-        rows = np.full(len(before), True) if name == MACRO else attribute == name
-        rng = np.random.default_rng(seed)
-        gap = intervals.paired_bootstrap_macro(
-            after[rows], before[rows], prompt[rows], attribute[rows], rng=rng, n=n_bootstrap
-        )
-        means = {
-            k: float(metrics.macro_mean(v[rows], attribute[rows])) for k, v in (("before", before), ("after", after))
-        }
-        line = {"attribute": str(name)} | means | {"difference": gap.estimate, "low": gap.low, "high": gap.high}
-        lines.append(line | {"n_pairs": int(rows.sum()), "n_prompts": gap.n_groups})
+    for name in (*of.names, MACRO):
+        only = None if name == MACRO else name
+        gap = of.difference(after, before, only)
+        line = {"attribute": name, "before": of.mean(before, only).estimate, "after": of.mean(after, only).estimate}
+        line |= {"difference": gap.estimate, "low": gap.low, "high": gap.high, "free": gap.free}
+        lines.append(line | {"n_pairs": of.count(only), "n_prompts": gap.n_groups, "n_seeds": gap.n_runs})
     return lines

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from micro_paper import intervals, metrics
+from micro_paper import metrics
 from micro_paper.errors import InputError
-from micro_paper.experiments.evaluation import Evaluation
+from micro_paper.experiments.evaluation import Evaluation, sample
 from micro_paper.methods.hyre import SUPERVISION, ensemble_probability, hyre_weights, pair_losses
 from micro_paper.metrics import MACRO
 
@@ -28,9 +28,11 @@ COLUMNS = (
     "difference",
     "difference_low",
     "difference_high",
+    "free",
     "p_value",
     "n_pairs",
     "n_prompts",
+    "n_seeds",
     "n_runs",
 )
 
@@ -195,42 +197,49 @@ def compare_on_rest(
     shots: int,
     resamples: int,
     seed: int = 0,
-    n_bootstrap: int = 10_000,
     reference: str = "hyre",
+    further: Sequence[str] = (),
     **options,
 ) -> pd.DataFrame:
     """Return accuracy of every row on the same rest, and its difference to `reference`; columns as COLUMNS.
 
-    Correctness is averaged over draws and runs by pair, then the intervals resample prompts.
+    Correctness is averaged over draws by pair and run; intervals are over prompts and runs.
 
-    Args: as `rest_values`; `options` are its temperature, loss and rest.
+    Args: as `rest_values`; `options` are its temperature, loss and rest. The lines are repeated with the difference to
+        each of the rows `further`.
     """
     values = rest_values(evaluation, rows, heads_of, shots=shots, resamples=resamples, seed=seed, **options)
-    if reference not in values:
-        raise InputError(f"reference {reference!r} is not among the rows {', '.join(values)}")
+    for name in (reference, *further):
+        if name not in values:
+            raise InputError(f"reference {name!r} is not among the rows {', '.join(values)}")
+    tables = [_against(evaluation, values, heads_of, name, shots) for name in (reference, *further)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _against(
+    evaluation: Evaluation, values: Mapping[str, Floats], heads_of: Mapping[str, str], reference: str, shots: int
+) -> pd.DataFrame:
     judged = ~np.isnan(values[reference]).all(axis=1)
-    mean = {name: np.nanmean(value[judged], axis=1) for name, value in values.items()}
-    attribute = evaluation.pairs["attribute"].to_numpy()[judged]
-    prompt = evaluation.pairs["prompt_id"].to_numpy()[judged]
-    lines = []
-    for name, own in mean.items():
+    values = {name: value[judged] for name, value in values.items()}
+    pairs = evaluation.pairs[judged]
+    of, folds, lines = sample(pairs), pairs["fold"].nunique(), []
+    for name, own in values.items():
         supervision = evaluation.supervision[heads_of.get(name, name)]
         if name in heads_of:  # what the heads see, without what their method's own weights see
             of_heads = supervision.replace(SUPERVISION, "").split(";")[0]
             labelled = f"{shots} labelled test pairs of each attribute, and its name"
             supervision = "; ".join(filter(None, (of_heads, labelled)))
-        rng = np.random.default_rng(seed)
-        for a in [*sorted(set(attribute)), MACRO]:
-            at = slice(None) if a == MACRO else attribute == a
-            where = {"groups": prompt[at], "attributes": attribute[at], "rng": rng, "n": n_bootstrap}
-            accuracy = intervals.bootstrap_macro(own[at], **where)
+        for a in (*of.names, MACRO):
+            only = None if a == MACRO else a
+            accuracy = of.mean(own, only)
             line = {"dataset": evaluation.world, "method": name, "supervision": supervision, "attribute": a}
             line |= {"value": accuracy.estimate, "low": accuracy.low, "high": accuracy.high, "reference": reference}
-            gap = dict.fromkeys(("difference", "difference_low", "difference_high", "p_value"), np.nan)
+            gap = dict.fromkeys(("difference", "difference_low", "difference_high", "free", "p_value"), np.nan)
+            n_seeds = accuracy.n_runs
             if name != reference:
-                found = intervals.paired_bootstrap_macro(own[at], mean[reference][at], **where)
-                gap = dict(zip(gap, (found.estimate, found.low, found.high, found.p_value), strict=True))
-            count = {"n_pairs": len(own[at]), "n_prompts": accuracy.n_groups}
-            runs = values[name].shape[1] * evaluation.pairs.loc[judged, "fold"].nunique()
-            lines.append(line | gap | count | {"n_runs": runs})
+                found = of.difference(own, values[reference], only)
+                gap = dict(zip(gap, (found.estimate, found.low, found.high, found.free, found.p_value), strict=True))
+                n_seeds = found.n_runs
+            count = {"n_pairs": of.count(only), "n_prompts": accuracy.n_groups}
+            lines.append(line | gap | count | {"n_seeds": n_seeds, "n_runs": n_seeds * folds})
     return pd.DataFrame(lines, columns=COLUMNS)

@@ -15,13 +15,20 @@ from micro_paper.features.extract import FeatureStore, extract
 from micro_paper.features.settings import FeatureSettings
 from micro_paper.paths import stores_dir
 
+NOT_APPLICABLE = (
+    "This profile reads no texts at a second depth. That took twice as long as all else, and a deeper cut of one small "
+    "model is not the paper's step from a 3B to an 8B backbone, so the claims on it could not be told. The profile "
+    "open has both depths, the profile paper has both backbones."
+)
 # Rows of tables 12 and 11.
 ROWS = (
     "micro",
     "micro_plus",
     "single",
+    "single_exact",
     "static_learned",
     "shared_base",
+    "shared_base_best",
     "armo",
     "pca_heads",
     "criterion_fewshot",
@@ -95,14 +102,18 @@ def deeper_store(
     return extract(sets, settings, folder, device=device, shard=shard, of=of, progress=progress and sys.stderr.isatty())
 
 
-def deeper_folds(names: Sequence[str], folds: int, settings: FeatureSettings, **options: Any) -> dict[str, list[World]]:
+def deeper_folds(
+    names: Sequence[str], folds: int, settings: FeatureSettings, *, most_train_pairs: int = 0, **options: Any
+) -> dict[str, list[World]]:
     """Return name -> its first `folds` rotations on the deeper features; only texts of these names are encoded.
 
     Args:
+        most_train_pairs: of `worlds.load_world`.
         options: of `deeper_store`: root, device.
     """
     encoded = deeper_store(names, settings, **options)
-    return {name: load_folds(name, folds, features=settings, encoded=encoded) for name in dict.fromkeys(names)}
+    how = {"features": settings, "encoded": encoded, "most_train_pairs": most_train_pairs}
+    return {name: load_folds(name, folds, **how) for name in dict.fromkeys(names)}
 
 
 def label(settings: FeatureSettings) -> str:

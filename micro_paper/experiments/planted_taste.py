@@ -178,7 +178,7 @@ def draws(
                 found = gain(labelled, budget, rng)
                 rows.append(
                     {"draw": number, "taste": taste, "budget": budget, "gain": found.estimate}
-                    | {"low": found.low, "high": found.high, "n_people": found.n_groups}
+                    | {"low": found.low, "high": found.high, "n_people": found.n_runs}
                 )
     return pd.DataFrame(rows)
 
@@ -220,7 +220,7 @@ def power(
     lines = []
     for budget in budgets:
         own = gain(judgements, budget, rng)
-        line = {"budget": budget, "n_people": own.n_groups, "gain": own.estimate, "low": own.low, "high": own.high}
+        line = {"budget": budget, "n_people": own.n_runs, "gain": own.estimate, "low": own.low, "high": own.high}
         lines.append(line | beyond_noise(own, found, budget))
     tables = power_table(found), pd.DataFrame(lines)
     for table in tables:

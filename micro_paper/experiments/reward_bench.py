@@ -1,4 +1,4 @@
-"""RewardBench's four sections (table 10): its weighting of subsets, intervals over prompts, and the tables.
+"""RewardBench's four sections (table 10): its weighting of subsets, intervals over prompts and runs, and the tables.
 
 A subset's score is the share of its pairs that are decided as labelled. A section's score is the mean over its subsets,
 weighted by their numbers of examples; in reasoning the mathematics subsets together weigh as much as the code subsets
@@ -19,7 +19,8 @@ from micro_paper import digits, intervals, metrics
 from micro_paper.data.criteria import SECTIONS
 from micro_paper.errors import InputError
 from micro_paper.experiments.bench_runs import Bench
-from micro_paper.experiments.evaluation import Evaluation
+from micro_paper.experiments.evaluation import COVERED, Evaluation, gap
+from micro_paper.intervals import Interval, Sample
 from micro_paper.metrics import MACRO
 from micro_paper.paper import values as paper_values
 
@@ -32,6 +33,7 @@ ROWS = (
     "micro_plus",
     "micro_stage1",
     "single",
+    "single_exact",
     "static_learned",
     "shared_base",
     "length",
@@ -89,111 +91,38 @@ def subset_weights(subset: ArrayLike) -> pd.DataFrame:
     return table.sort_values("section", key=lambda c: c.map(place), kind="stable", ignore_index=True)
 
 
-def section_scores(
-    values: ArrayLike, subset: ArrayLike, prompt: ArrayLike, *, rng: np.random.Generator, n: int = 10_000
-) -> pd.DataFrame:
-    """Return the score of each section and overall, with 95 % intervals over prompts.
-
-    Prompts are resampled within their subset (of several, the first by name), all pairs of a prompt together; the
-    weights of the subsets stay.
+def section_scores(values: ArrayLike, subset: ArrayLike, prompt: ArrayLike) -> dict[str, Interval]:
+    """Return the score of each section, and last their average, with 95 % intervals over prompts and runs.
 
     Args:
-        values: 1 where the pair is decided as labelled, averaged over runs, (n,).
+        values: 1 where a run decides the pair as labelled, (n, runs); of a difference, those of one row less another's.
         subset, prompt: of each pair, (n,).
-        n: resamples.
-
-    Returns:
-        Columns section (the last row is the average), value, low, high, n_pairs, n_prompts.
     """
-    table = _scored(values, subset, prompt, rng, n, test=False)
-    return table.rename(columns={"difference": "value"}).drop(columns="p_value")
+    return {section: Sample(prompt, subset).mean(values, share) for section, share in _section_shares(subset).items()}
 
 
 def section_differences(
-    values_a: ArrayLike,
-    values_b: ArrayLike,
-    subset: ArrayLike,
-    prompt: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n: int = 10_000,
-) -> pd.DataFrame:
-    """Return the scores of a less those of b on the same pairs; as `section_scores`, with two-sided p-values.
-
-    Returns:
-        Columns section, difference, low, high, n_pairs, n_prompts, p_value.
-    """
-    a, b = np.asarray(values_a, dtype=np.float64), np.asarray(values_b, dtype=np.float64)
-    if a.shape != b.shape:
-        raise InputError(f"values_a has shape {a.shape}, values_b {b.shape}: score both on the same pairs")
-    return _scored(a - b, subset, prompt, rng, n, test=True)
+    values_a: ArrayLike, values_b: ArrayLike, subset: ArrayLike, prompt: ArrayLike
+) -> dict[str, Interval]:
+    """Return the scores of a less those of b, (n, runs) each, on the same pairs; as `section_scores`."""
+    shares = _section_shares(subset)
+    return {section: Sample(prompt, subset).difference(values_a, values_b, s) for section, s in shares.items()}
 
 
-def _scored(
-    values: ArrayLike, subset: ArrayLike, prompt: ArrayLike, rng: np.random.Generator, n: int, test: bool
-) -> pd.DataFrame:
-    values, subset, prompt = (np.asarray(v) for v in (values, subset, prompt))
-    if values.ndim != 1 or len({len(values), len(subset), len(prompt)}) != 1:
-        raise InputError(
-            f"values, subset and prompt need one entry a pair, got {values.shape}, {subset.shape} and {prompt.shape}"
-        )
-    if not np.isfinite(values).all():
-        raise InputError(f"values must be finite, row {int(np.argmin(np.isfinite(values)))} is not")
-    if n < 100:
-        raise InputError(f"n must be at least 100 resamples, got {n}")
+def _section_shares(subset: ArrayLike) -> dict[str, dict[str, float]]:
+    """Return what each subset weighs in each section, and in the average over sections."""
     weights = subset_weights(subset)
-    estimates, draws = _subset_means(values, subset, prompt, weights["subset"].tolist(), rng, n)
-    lines, means = [], []
-    for section in sections_in_order(subset):
-        own = (weights["section"] == section).to_numpy()
-        share = weights["weight"].to_numpy()[own]
-        rows = np.isin(subset, weights["subset"][own])
-        means.append((estimates[own] @ share, draws[:, own] @ share))
-        lines.append(_line(section, *means[-1], rows.sum(), len(set(prompt[rows])), own.sum(), test))
-    average = np.mean([m for m, _ in means]), np.mean([d for _, d in means], axis=0)
-    lines.append(_line(MACRO, *average, len(values), len(set(prompt)), len(weights), test))
-    return pd.DataFrame(lines)
-
-
-def _subset_means(
-    values: Floats, subset: np.ndarray, prompt: np.ndarray, names: list[str], rng: np.random.Generator, n: int
-) -> tuple[Floats, Floats]:
-    """Return the mean of each subset, (S,), and its resampled means, (n, S)."""
-    prompts, group = np.unique(prompt, return_inverse=True)
-    place = {name: i for i, name in enumerate(names)}
-    column = np.array([place[s] for s in subset])
-    shape = (len(prompts), len(names))
-    cell = group * len(names) + column
-    counts = np.bincount(cell, minlength=np.prod(shape)).reshape(shape).astype(float)
-    sums = np.bincount(cell, weights=values, minlength=np.prod(shape)).reshape(shape)
-    by_name = np.argsort(names)
-    stratum = by_name[(counts[:, by_name] > 0).argmax(axis=1)]  # of each prompt
-    top, bottom = np.zeros((n, len(names))), np.zeros((n, len(names)))
-    for s in np.unique(stratum):
-        rows = np.flatnonzero(stratum == s)
-        if len(rows) < 2:
-            raise InputError(f"subset {names[s]!r} has a single prompt: an interval over prompts needs two")
-        drawn = intervals.resamples(len(rows), rng, n).astype(float)
-        top += drawn @ sums[rows]
-        bottom += drawn @ counts[rows]
-    estimate = sums.sum(axis=0) / counts.sum(axis=0)
-    # A subset all of whose prompts belong to others may miss a resample: its estimate stands in.
-    return estimate, np.where(bottom > 0, top / np.maximum(bottom, 1), estimate)
-
-
-def _line(section: str, estimate: float, draws: Floats, n_pairs: int, n_prompts: int, strata: int, test: bool) -> dict:
-    free = max(1, n_prompts - strata)
-    low, high = intervals.expanded_percentiles(draws, n_prompts, free=free)
-    p_value = intervals.two_sided_p(draws, n_prompts, free=free) if test else np.nan
-    line = {"section": section, "difference": float(estimate), "low": low, "high": high}
-    return line | {"n_pairs": int(n_pairs), "n_prompts": int(n_prompts), "p_value": p_value}
+    shares = {section: dict(zip(p["subset"], p["weight"], strict=True)) for section, p in weights.groupby("section")}
+    ordered = {section: shares[section] for section in sections_in_order(subset)}
+    every = {name: weight / len(ordered) for share in ordered.values() for name, weight in share.items()}
+    return ordered | {MACRO: every}
 
 
 def _decided(result: Evaluation) -> dict[str, np.ndarray]:
-    return {m: metrics.correct_by_run(p).mean(axis=1) for m, p in result.probability.items()}
+    return {m: metrics.correct_by_run(p) for m, p in result.probability.items()}
 
 
-def section_table(result: Evaluation | None, *, seed: int, n_bootstrap: int) -> pd.DataFrame:
+def section_table(result: Evaluation | None) -> pd.DataFrame:
     """Return table 10; without a result it has no rows.
 
     Columns: dataset, method, supervision, section, value, low, high, paper, n_pairs, n_prompts, n_runs.
@@ -205,20 +134,18 @@ def section_table(result: Evaluation | None, *, seed: int, n_bootstrap: int) -> 
     printed = paper_values.accuracy(10)
     printed = printed.assign(section=printed["attribute"].str.lower()).set_index(["method", "section"])["accuracy"]
     lines = []
+    subset, prompt = (result.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
+    count = Sample(prompt, subset).count
+    shares = _section_shares(subset)
     for method, values in _decided(result).items():
-        table = section_scores(
-            values,
-            result.pairs["attribute"].to_numpy(),
-            result.pairs["prompt_id"].to_numpy(),
-            rng=np.random.default_rng(seed),
-            n=n_bootstrap,
-        )
+        found = section_scores(values, subset, prompt)
         base = {"dataset": result.world, "method": method, "supervision": result.supervision[method]}
-        base["n_runs"] = result.probability[method].shape[1]
-        for line in table.to_dict("records"):
-            paper = printed.get((PAPER_ROWS.get(method), line["section"]), float("nan"))
-            known = line["section"] != MACRO or set(table["section"]) == {*ORDER, MACRO}
-            lines.append(base | line | {"paper": paper if known else float("nan")})
+        for section, each in found.items():
+            paper = printed.get((PAPER_ROWS.get(method), section), float("nan"))
+            known = section != MACRO or set(found) == {*ORDER, MACRO}
+            line = {"section": section, "value": each.estimate, "low": each.low, "high": each.high}
+            line |= {"paper": paper if known else float("nan"), "n_pairs": count(shares[section])}
+            lines.append(base | line | {"n_prompts": each.n_groups, "n_runs": each.n_runs})
     return pd.DataFrame(lines)[names]
 
 
@@ -236,7 +163,7 @@ def section_display(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def subset_table(result: Evaluation | None, bench: Bench | None, *, seed: int, n_bootstrap: int) -> pd.DataFrame:
+def subset_table(result: Evaluation | None, bench: Bench | None) -> pd.DataFrame:
     """Return accuracies by subset, with counts and what stands in for what.
 
     Columns: dataset, subset, section, stands_for, weight, n_pairs, n_prompts, method, value, low, high.
@@ -246,16 +173,10 @@ def subset_table(result: Evaluation | None, bench: Bench | None, *, seed: int, n
     if result is None or bench is None:
         return pd.DataFrame(columns=names)
     subset, prompt = (result.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
-    values, weights, rng = _decided(result), subset_weights(subset).to_dict("records"), np.random.default_rng(seed)
-    found = {}
-    for row in weights:
-        own = subset == row["subset"]
-        columns = [one[own] for one in values.values()]
-        found[row["subset"]] = intervals.bootstraps(columns, prompt[own], rng=rng, n=n_bootstrap)
-    lines = []
-    for place, method in enumerate(values):
-        for row in weights:
-            interval, dataset = found[row["subset"]][place], bench.dataset[row["subset"]]
+    of, lines = Sample(prompt, subset), []
+    for method, values in _decided(result).items():
+        for row in subset_weights(subset).to_dict("records"):
+            interval, dataset = of.mean(values, row["subset"]), bench.dataset[row["subset"]]
             lines.append(
                 row
                 | {"dataset": dataset, "stands_for": stands_for(dataset, row["subset"]), "method": method}
@@ -282,17 +203,16 @@ def subset_display(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     return first
 
 
-def difference_table(
-    result: Evaluation | None, references: Sequence[str] = ("micro", "micro_plus"), *, seed: int, n_bootstrap: int
-) -> pd.DataFrame:
-    """Return the scores of each reference less those of every other method, by section, paired by prompt.
+def difference_table(result: Evaluation | None, references: Sequence[str] = ("micro", "micro_plus")) -> pd.DataFrame:
+    """Return the scores of each reference less those of every other method, by section, paired by pair and run.
 
-    Columns: dataset, reference, method, section, difference, low, high, p_value, p_holm.
+    Columns: dataset, reference, method, section, difference, low, high, free, p_value, p_holm, n_prompts, n_runs.
     """
-    names = ["dataset", "reference", "method", "section", "difference", "low", "high", "p_value", "p_holm"]
+    names = ["dataset", "reference", "method", "section", "difference", "low", "high", "free", "p_value", "p_holm"]
+    names += ["n_prompts", "n_runs"]
     if result is None:
         return pd.DataFrame(columns=names)
-    values, tables = _decided(result), []
+    values, lines = _decided(result), []
     subset, prompt = (result.pairs[c].to_numpy() for c in ("attribute", "prompt_id"))
     for reference in references:
         if reference not in values:
@@ -300,24 +220,19 @@ def difference_table(
         for method in values:
             if method == reference:
                 continue
-            table = section_differences(
-                values[reference], values[method], subset, prompt, rng=np.random.default_rng(seed), n=n_bootstrap
-            )
-            p = table["p_value"].to_numpy()
-            adjusted = [*intervals.holm(p[:-1]), p[-1]]
-            tables.append(
-                table.assign(dataset=result.world, reference=reference, method=method, p_holm=adjusted)[names]
-            )
-    return pd.concat(tables, ignore_index=True)
+            found = section_differences(values[reference], values[method], subset, prompt)
+            adjusted = intervals.holm([each.p_value for section, each in found.items() if section != MACRO])
+            base = {"dataset": result.world, "reference": reference, "method": method}
+            for (section, each), p in zip(found.items(), [*adjusted, found[MACRO].p_value], strict=True):
+                lines.append(base | {"section": section} | gap(each, p))
+    return pd.DataFrame(lines)[names]
 
 
-def tables(result: Evaluation | None, bench: Bench | None, *, seed: int, n_bootstrap: int) -> list[dict[str, Any]]:
+def tables(result: Evaluation | None, bench: Bench | None) -> list[dict[str, Any]]:
     """Return tables 10, 10b and 10c as arguments of `Artifacts.table`; none without a bench."""
     if result is None or bench is None:
         return []
-    stats = {"seed": seed, "n_bootstrap": n_bootstrap}
-    by_section, by_subset = section_table(result, **stats), subset_table(result, bench, **stats)
-    gaps = difference_table(result, **stats)
+    by_section, by_subset, gaps = section_table(result), subset_table(result, bench), difference_table(result)
     kind = f"open stand-ins for RewardBench ({bench.name})"
     if bench.name == "reward_bench":
         kind = "RewardBench"
@@ -327,7 +242,13 @@ def tables(result: Evaluation | None, bench: Bench | None, *, seed: int, n_boots
     shown = [m for m in ("micro", "micro_plus", "single", "length") if m in result.probability] + list(result.own)
     against = gaps[gaps["method"] == "single"]
     return [
-        _entry(by_section, "10", "sections", f"Accuracy by section: {kind}, {runs} runs.", section_display(by_section)),
+        _entry(
+            by_section,
+            "10",
+            "sections",
+            f"Accuracy by section: {kind}, {runs} runs. {COVERED}",
+            section_display(by_section),
+        ),
         _entry(
             by_subset,
             "10b",
@@ -339,7 +260,7 @@ def tables(result: Evaluation | None, bench: Bench | None, *, seed: int, n_boots
             gaps,
             "10c",
             "differences",
-            f"Score of micro and micro_plus less that of each row, paired by prompt (shown: single): {kind}.",
+            f"Score of micro and micro_plus less that of each row, paired by pair (shown: single): {kind}.",
             against.drop(columns=["dataset", "method"]),
         ),
     ]

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from micro_paper import metrics
+from micro_paper.convex import fit_ridge
 from micro_paper.experiments.runs import Run
 from micro_paper.experiments.worlds import World
+from micro_paper.intervals import Interval, Sample
 from micro_paper.methods.settings import Settings
+from micro_paper.pairs import Pairs
 
 
 def router_weights(
@@ -54,8 +58,8 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
 
     information = H(mean weights) - mean H(weights), in nats: 0 where every prompt gets the same weights, log K where
     each prompt has one head and all heads are used. The shuffled router, trained on prompts of other pairs, is the
-    level that is reached by chance. Columns: dataset, method, fold, seed, entropy (mean, as a share of log K),
-    information (nats).
+    level that is reached by chance. Columns: dataset, method, fold, seed, n_heads (K), entropy (mean, as a share of
+    log K), information (nats).
     """
     lines = []
     for world in worlds:
@@ -66,10 +70,41 @@ def router_information(worlds: Sequence[World], settings: Settings | Mapping[str
                 f = Run(world, seed).fit(name, settings).heads.mixture_weights(prompts)
                 lines.append(
                     {"dataset": world.name, "method": name, "fold": world.fold, "seed": seed}
-                    | {"entropy": metrics.entropy_share(f)}
+                    | {"n_heads": f.shape[1], "entropy": metrics.entropy_share(f)}
                     | {"information": metrics.entropy(f.mean(axis=0)) - metrics.entropy(f).mean()}
                 )
     return pd.DataFrame(lines)
+
+
+def cue_probe(train: Pairs, *, seed: int, parts: int = 5, penalty: float = 0.1) -> Interval | None:
+    """Return how much better than chance a linear probe reads the attribute of a pair from its prompt.
+
+    On training pairs alone: each of `parts` groups of prompt ids is told from the others by ridge regression on one-hot
+    attributes, features standardised; chance is the commonest attribute among the others. The interval is over prompt
+    ids. Where all pairs have one attribute there is nothing to read, and None is returned.
+
+    Args:
+        train: training pairs.
+        seed: of the parts.
+        parts: of the prompt ids, each held out once.
+        penalty: of the ridge, a pair, on standardised features.
+    """
+    names, label = np.unique(train.attribute, return_inverse=True)
+    groups = np.unique(train.prompt_id, return_inverse=True)[1]
+    if len(names) < 2 or groups.max() + 1 < parts:
+        return None
+    features = train.prompts[train.prompt].double().cpu()
+    features = (features - features.mean(dim=0)) / features.std(dim=0).clamp_min(1e-12)
+    share = np.random.default_rng(seed).permutation(groups.max() + 1)[groups] % parts
+    probe, chance = np.empty(len(label)), np.empty(len(label))
+    for part in range(parts):
+        held = share == part
+        told = torch.nn.functional.one_hot(torch.from_numpy(label[~held]), len(names)).double()
+        weight, offset = fit_ridge(features[~held], told, [penalty])
+        read = (features[held] @ weight[:, 0].T + offset[:, 0]).argmax(dim=1).numpy()
+        probe[held] = read == label[held]
+        chance[held] = np.bincount(label[~held]).argmax() == label[held]
+    return Sample(train.prompt_id).difference(probe, chance)
 
 
 ROWS = (
@@ -81,10 +116,11 @@ ROWS = (
     "shared_base",
     "random_heads",
     "pca_heads",
+    "single_exact",
 )
 
 
-CONTROLS = ("shuffled_router", "oracle_attribute", "length")
+CONTROLS = ("shuffled_router", "oracle_attribute_exact", "length")
 
 
 HEADS = ("micro_stage1", "micro_plus", "single", "static_uniform", "shared_base", "random_heads", "pca_heads")

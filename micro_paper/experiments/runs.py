@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from types import MappingProxyType
 from typing import Any
 
@@ -156,15 +157,15 @@ class Fitted:
         return Fitted(self.name, self.run, method)
 
 
-def paired_runs(worlds: Sequence[World], seeds: Sequence[int]) -> list[Run]:
-    """Return one run a seed: run i has fold i modulo the number of folds, and `seeds[i]`.
+def crossed_runs(worlds: Sequence[World], seeds: Sequence[int]) -> list[Run]:
+    """Return a run of every fold with every seed, fold by fold: only seeds within a fold show what a seed changes.
 
     Raises:
         InputError: no fold or no seed.
     """
     if not worlds or not len(seeds):
         raise InputError("runs need at least one fold and one seed")
-    return [Run(worlds[i % len(worlds)], seed, i) for i, seed in enumerate(seeds)]
+    return [Run(world, seed, i) for i, (world, seed) in enumerate(product(worlds, seeds))]
 
 
 def fit_runs(
@@ -176,8 +177,8 @@ def fit_runs(
     budget: int | str,
     own: Mapping[str, Factory] = NO_OWN,
 ) -> list[Fitted]:
-    """Fit and adapt methods and `own` ones, one run a seed (`paired_runs`); few fits serve several audits."""
-    runs = paired_runs(worlds, seeds)
+    """Fit and adapt methods and `own` ones, every fold with every seed (`crossed_runs`); they serve several audits."""
+    runs = crossed_runs(worlds, seeds)
     rows = {name: find(name) for name in methods} | dict(own)
     log.info("%s: %d rows, %d runs", worlds[0].name, len(rows), len(runs))
 

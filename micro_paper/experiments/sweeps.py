@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from micro_paper import intervals, metrics
+from micro_paper import metrics
 from micro_paper.errors import InputError
 from micro_paper.experiments.budget_curves import budget_curve, numbers, possible_budgets, whole_numbers
-from micro_paper.experiments.evaluation import SELECTIONS
-from micro_paper.experiments.runs import NO_OWN, Fitted, Run, paired_runs
+from micro_paper.experiments.evaluation import COVERED, SELECTIONS, Layout, by_pair, stored
+from micro_paper.experiments.runs import NO_OWN, Fitted, Run, crossed_runs
 from micro_paper.experiments.worlds import World
-from micro_paper.intervals import Interval
 from micro_paper.methods.settings import PREDICTIONS, Settings
 from micro_paper.methods.table import Factory, HeadsMethod
 from micro_paper.methods.two_stage import TwoStage
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 REDUNDANT = 0.9  # correlation of margins above which a head repeats an earlier one
 # Switches on one stage 1, the default's choice first; prediction, which shares the default's stage 2, stands first.
 SWITCHES = {"prediction": PREDICTIONS, "prior": PRIORS, "refresh": REFRESH, "objective": OBJECTIVES}
-FURTHER = ("micro_plus_budget", "criterion_fewshot")  # rows of figure 4 that no sweep runs
+FURTHER = ("micro_plus_full", "criterion_fewshot")  # rows of figure 4 that no sweep runs
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,9 @@ class Sweep:
         n_runs: runs.
         tables: name -> tidy frame, a line a run: "accuracy" (method, heads, budget, attribute), "best_heads"
             (method, heads, selection, attribute), "redundancy", "alpha", "tau", "refresh", "switches".
-        prompts, attributes: of the test pairs of all runs, one after the other, (n,).
-        decided: cell -> 1 for each of these pairs that was decided as labelled, 1/2 for a tie, (n,). Cells:
+        layout: of the test pairs and runs.
+        decided: cell -> 1 for each of these pairs that a run decided as labelled, 1/2 for a tie, (n, runs); nan in runs
+            without the cell. Cells:
             ("routed", method, K, budget), (selection of the best head, method, K), ("switch", switch, choice),
             and ("kept", method, K): best head by validation without the redundant ones.
         counts: calls of `fit` and of `adapt` that it took.
@@ -105,9 +105,8 @@ class Sweep:
     grid: Grid
     left_out: dict[int, int]
     n_runs: int
+    layout: Layout
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    prompts: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
-    attributes: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
     decided: dict[tuple, np.ndarray] = field(default_factory=dict)
     counts: Counter = field(default_factory=Counter)
 
@@ -119,7 +118,7 @@ def sweep(
     seeds: Sequence[int],
     own: Mapping[str, Factory] = NO_OWN,
 ) -> Sweep:
-    """Run every sweep on one data set; run i uses fold i modulo the number of folds and `seeds[i]`.
+    """Run every sweep on one data set; each fold with each seed.
 
     Within a run every K, alpha and method is fitted once. `micro` is adapted to every budget at every K; `micro_plus`,
     which makes its choices anew each time, away from its own K only to 0, the smallest and the fixed budget;
@@ -128,18 +127,20 @@ def sweep(
     heads of the rows "test (oracle)".
 
     Raises:
-        InputError: fewer than 2 runs, or the fixed budget is larger than an attribute has.
+        InputError: fewer than 2 seeds, or the fixed budget is larger than an attribute has.
     """
     settings = Settings.of(settings)
     if not worlds or len(seeds) < 2:
-        raise InputError(f"a sweep needs a fold and at least 2 runs for its intervals, got {len(seeds)} seeds")
+        raise InputError(f"a sweep needs a fold and at least 2 seeds for its intervals, got {len(seeds)}")
     budgets, left_out = possible_budgets(worlds, (*grid.budgets, grid.budget))
     further, more = possible_budgets(worlds, grid.further)
     if grid.budget in left_out:
         raise InputError(f"budget {grid.budget} is larger than an attribute of {worlds[0].name} has: lower it")
     grid = replace(grid, budgets=tuple(budgets), further=tuple(further))
-    found = Sweep(worlds[0].name, settings.heads, grid, left_out | more, len(seeds))
-    runs, parts = paired_runs(worlds, seeds), []
+    found = Sweep(
+        worlds[0].name, settings.heads, grid, left_out | more, len(worlds) * len(seeds), Layout.of(worlds, len(seeds))
+    )
+    runs, parts = crossed_runs(worlds, seeds), []
     for run in runs:
         log.info("%s: sweeps, run %d of %d", found.world, run.number + 1, len(runs))
         of_run = list(_parts(found, run, settings))
@@ -152,10 +153,8 @@ def sweep(
             finish(parts[-1].own(name, factory, settings))
         run.world.forget_derived()
     found.tables = {name: pd.DataFrame(lines) for name, lines in _gathered(part.lines for part in parts).items()}
-    found.decided = {key: np.concatenate(cells) for key, cells in _gathered(part.decided for part in parts).items()}
-    found.prompts, found.attributes = (
-        np.concatenate([getattr(run.world.test, name) for run in runs]) for name in ("prompt_id", "attribute")
-    )
+    cells = _gathered(part.decided for part in parts)
+    found.decided = {key: found.layout.table(dict(by_run)) for key, by_run in cells.items()}
     return found
 
 
@@ -185,12 +184,12 @@ def _parts(found: Sweep, run: Run, settings: Settings) -> Iterator[tuple[_Part, 
 
 
 class _Part:
-    """A part of one run of a sweep: its lines by table, and its decisions by cell (in lists of one array)."""
+    """A part of one run of a sweep: its lines by table, and its decisions by cell, (number of the run, decisions)."""
 
     def __init__(self, found: Sweep, run: Run) -> None:
         self.found, self.run, self.world, self.grid = found, run, run.world, found.grid
         self.lines: dict[str, list[dict]] = defaultdict(list)
-        self.decided: dict[tuple, list[np.ndarray]] = {}
+        self.decided: dict[tuple, list[tuple[int, np.ndarray]]] = {}
 
     def own(self, name: str, factory: Factory, settings: Settings) -> Training[None]:
         """Record a method of one's own at the settings' K and every budget."""
@@ -211,7 +210,7 @@ class _Part:
         """Record one method with its number of heads; `own`: that of the settings."""
         grid, heads = self.grid, settings.heads
         light = name == "random_heads" and not own  # its heads are all that is read
-        fitted = yield from self._fit(name, replace(settings, epochs=1) if light else settings)
+        fitted = yield from self._fit(name, replace(settings, epochs=1, steps=0) if light else settings)
         self._best_heads(name, fitted.heads)
         if name == "micro" and own:
             self._alpha(fitted, settings.alpha)
@@ -229,9 +228,11 @@ class _Part:
             yield from self._variants(fitted)
 
     def single(self, settings: Settings) -> Training[None]:
-        """Record the single reward."""
+        """Record the single reward, and the decisions of the converged one."""
         fitted = yield from self._fit("single", settings)
         self._accuracy("single", 1, 0, fitted.predict())
+        exact = yield from self.run.fitting("single_exact", settings)
+        self._decide(("routed", "single_exact", 1, 0), metrics.correct(exact.predict()))
 
     def alpha(self, settings: Settings) -> Training[None]:
         """Record stage 1 under the alpha of the settings."""
@@ -241,11 +242,14 @@ class _Part:
         self.found.counts["stage 1"] += 1
         return self.run.fitting(name, settings)
 
+    def _decide(self, cell: tuple, right: np.ndarray) -> None:
+        self.decided.setdefault(cell, [(self.run.number, right)])
+
     def _line(self, table: str, **values) -> None:
         self.lines[table].append({"dataset": self.world.name, "run": self.run.number} | values)
 
     def _accuracy(self, name: str, heads: int, budget: int, p: np.ndarray) -> None:
-        self.decided["routed", name, heads, budget] = [metrics.correct(p)]
+        self._decide(("routed", name, heads, budget), metrics.correct(p))
         self._by_attribute("accuracy", metrics.correct(p), method=name, heads=heads, budget=budget)
 
     def _by_attribute(self, table: str, right: np.ndarray, **cell) -> None:
@@ -259,7 +263,7 @@ class _Part:
         for selection in SELECTIONS:
             chooses = (test, self.world.test) if selection == SELECTIONS[0] else (held_out, self.world.validation)
             best = _best_heads(test, self.world.test, *chooses)
-            self.decided[selection, name, test.shape[1]] = [best]
+            self._decide((selection, name, test.shape[1]), best)
             self._by_attribute("best_heads", best, method=name, heads=test.shape[1], selection=selection)
 
     def _redundancy(self, name: str, method: HeadsMethod, budget: int) -> None:
@@ -270,7 +274,8 @@ class _Part:
             _best_heads(test[:, heads], self.world.test, held_out[:, heads], self.world.validation)
             for heads in (np.full(len(repeated), True), ~repeated)
         )
-        self.decided.setdefault(("kept", name, len(repeated)), [kept])
+        if repeated.any():  # where no head repeats another, nothing is left out
+            self._decide(("kept", name, len(repeated)), kept)
         weight = method.mixture_weights(self.world.test)[:, repeated].sum(axis=1).mean()
         self._line(
             "redundancy",
@@ -329,7 +334,7 @@ class _Part:
                     p = default.replaced(default.method.varied(prediction=choice)).predict()
                 else:
                     p = adapted.get((switch, choice), default).predict()
-                self.decided["switch", switch, choice] = [metrics.correct(p)]
+                self._decide(("switch", switch, choice), metrics.correct(p))
                 self._line("switches", switch=switch, choice=choice, **_scores(p, test))
         for refresh in REFRESH:
             for repeat in range(self.grid.repeats):
@@ -378,7 +383,7 @@ def budget_runs(found: Sweep, worlds: Sequence[World], settings: Settings, seeds
     return pd.concat([own[own.heads == found.heads], further], ignore_index=True)[list(further)]
 
 
-def tables(sweeps: Sequence[Sweep], *, seed: int, n_bootstrap: int) -> list[dict[str, Any]]:
+def tables(sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
     """Return the tables of alpha, tau, the refresh rules and the switches as arguments of `Artifacts.table`."""
     entries = []
     for by in ("alpha", "tau"):
@@ -398,34 +403,36 @@ def tables(sweeps: Sequence[Sweep], *, seed: int, n_bootstrap: int) -> list[dict
             "formats": {"accuracy": ".4f", "nll": ".5f"},
         }
     )
-    caption = f"Open choices at budget {sweeps[0].grid.budget}, against the default, 95 % intervals over prompts."
-    frame = switches_table(sweeps, seed=seed, n_bootstrap=n_bootstrap)
+    caption = f"Open choices at budget {sweeps[0].grid.budget}, against the default, by pair and run. {COVERED}"
+    frame = switches_table(sweeps)
     return [entry | {"number": "00"} for entry in (*entries, {"frame": frame, "slug": "switches", "caption": caption})]
 
 
-def switches_table(sweeps: Iterable[Sweep], *, seed: int = 0, n_bootstrap: int = 10_000) -> pd.DataFrame:
-    """Return each switch's accuracy (over the pairs of all runs), NLL and difference from the default, by prompt.
+def switches_table(sweeps: Iterable[Sweep]) -> pd.DataFrame:
+    """Return each switch's accuracy, NLL and difference from the default, paired by pair and run.
 
     Columns: dataset, switch, choice, accuracy, nll, difference (choice less default), low, high, n_runs.
     """
     lines = []
     for found in sweeps:
-        rng = np.random.default_rng(seed)
+        of = found.layout.sample
         nll = found.tables["switches"].groupby(["switch", "choice"])["nll"].mean()
         for switch, choices in SWITCHES.items():
             for choice in choices:
-                cell, default = ("switch", switch, choice), ("switch", switch, choices[0])
-                gap = paired(found, cell, default, rng=rng, n=n_bootstrap)
-                by_attribute = pd.Series(found.decided[cell]).groupby(found.attributes).mean()
+                cell, default = (found.decided["switch", switch, c] for c in (choice, choices[0]))
+                gap = of.difference(cell, default)
                 lines.append(
                     {"dataset": found.world, "switch": switch, "choice": choice}
-                    | {"accuracy": by_attribute.mean(), "nll": nll[switch, choice]}
+                    | {"accuracy": of.mean(cell).estimate, "nll": nll[switch, choice]}
                     | {"difference": gap.estimate, "low": gap.low, "high": gap.high, "n_runs": found.n_runs}
                 )
     return pd.DataFrame(lines)
 
 
-def paired(found: Sweep, first: tuple, second: tuple, *, rng: np.random.Generator, n: int) -> Interval:
-    """Return the mean accuracy over attributes of cell `first` of `found.decided` less that of `second`, by prompt."""
-    cells = (found.decided[first], found.decided[second])
-    return intervals.paired_bootstrap_macro(*cells, found.prompts, found.attributes, rng=rng, n=n)
+def decisions(sweeps: Iterable[Sweep], seeds: Sequence[int], profile: str) -> pd.DataFrame:
+    """Return `Sweep.decided` as `evaluation.decisions` has its rows, a cell a row, its parts separated by blanks."""
+    parts = []
+    for found in sweeps:
+        rows = {" ".join(map(str, cell)): table for cell, table in found.decided.items()}
+        parts.append(by_pair(found.world, found.layout.pairs, rows, "right", seeds))
+    return stored(parts, profile)

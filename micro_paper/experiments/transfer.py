@@ -21,9 +21,11 @@ ROWS = (
     "micro_plus",
     "micro_stage1",
     "single",
+    "single_exact",
     "static_learned",
     "static_uniform",
     "shared_base",
+    "shared_base_best",
     "criterion_fewshot",
     "pca_heads",
     "random_heads",
@@ -37,8 +39,7 @@ def transfer_world(source: World, target: World, *, shared: str = "refuse") -> W
 
     Heads and prompt router see the source alone: its training pairs, and its validation pairs for the epoch. Stage 2
     belongs to the target: its context-labelled pairs are drawn from the target's training pairs, and what they leave
-    open (tau, the penalty of the few-shot control) is chosen on the target's validation pairs. Test pairs are the
-    target's.
+    open is chosen within them, or on the target's validation pairs in rows that say so. Test pairs are the target's.
 
     Args:
         source, target: worlds on features of the same backbone, of the same fold where they share prompts.
@@ -120,23 +121,15 @@ def sizes(worlds: Iterable[World]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def between(
-    first: Evaluation,
-    second: Evaluation,
-    methods: Iterable[str] | None = None,
-    *,
-    seed: int = 0,
-    n_bootstrap: int = 10_000,
-) -> pd.DataFrame:
-    """Return the accuracy of each row in `first` less that of the same row in `second`, paired by test pair.
+def between(first: Evaluation, second: Evaluation, methods: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return the accuracy of each row in `first` less that of the same row in `second`, paired by test pair and run.
 
     Args:
         first, second: evaluations of the same test pairs.
         methods: rows; None = all that both have.
 
     Returns:
-        Columns dataset (of `first`), method, attribute, difference, low, high, p_value, p_holm as
-        `evaluation.differences` has them.
+        Columns dataset (of `first`), method, attribute, and the cells of `evaluation.gap`.
 
     Raises:
         InputError: the test pairs differ, or a row is missing.
@@ -150,7 +143,7 @@ def between(
             raise InputError(f"{name!r} was not evaluated in both: evaluate it in {first.world} and {second.world}")
         two = Evaluation(first.world, first.pairs, first.seeds)
         two.probability = {"first": first.probability[name], "second": second.probability[name]}
-        gap = evaluation.differences(two, "first", seed=seed, n_bootstrap=n_bootstrap)
+        gap = evaluation.differences(two, "first")
         parts.append(gap.assign(method=name).drop(columns="reference"))
     if not parts:
         raise InputError("the evaluations have no row in common")

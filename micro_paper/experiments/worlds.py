@@ -92,6 +92,7 @@ def load_world(
     synthetic_prompts: int = 1500,
     progress: bool = False,
     encoded: FeatureStore | None = None,
+    most_train_pairs: int = 0,
 ) -> World:
     """Load a world by name.
 
@@ -106,6 +107,8 @@ def load_world(
         synthetic_prompts: training prompts of a synthetic world (a tenth as many for validation, a fifth for test);
             the worlds of people have their own size.
         encoded: a store that holds the data set's texts, read in place of its pool's.
+        most_train_pairs: at most so many training pairs, see `stratified`; the same ones for every row and seed of
+            runs. 0 = all. Validation and test are never cut, and synthetic worlds have their own size.
     """
     if name in synthetic_people.WORLDS:
         splits = synthetic_people.draw_world(name, fold=fold)
@@ -119,10 +122,15 @@ def load_world(
 
     info = data.describe(name)
     options = {"drop_unanimous": True} if drop_unanimous and info.kind == "rated" else {}
-    sets = {
-        split: data.load(name, split, fold=fold, **({} if split == "test" else options))
-        for split in ("train", "validation", "test")
-    }
+    if most_train_pairs < 0:
+        raise InputError(f"most_train_pairs must be at least 1, or 0 for all, got {most_train_pairs}")
+    of_split = {"train": options, "validation": options, "test": {}}
+    sets = {split: data.load(name, split, fold=fold, **own) for split, own in of_split.items()}
+    if 0 < most_train_pairs < len(sets["train"]):
+        labels = data.split_frame(name, "train", fold=fold, **options)
+        rng = np.random.default_rng(fold)
+        kept = stratified(labels["comparison_id"], labels["attribute"], most_train_pairs, rng)
+        sets["train"] = sets["train"].select(kept)
     if info.kind == "tabular":
         splits = _tabular(sets)
         return World(name, fold, **splits, fingerprint=_fingerprint(splits))
@@ -135,8 +143,34 @@ def load_world(
     if info.kind == "rated":
         table = data.ratings(name)
         splits = {split: with_ratings(pairs, sets[split], table) for split, pairs in splits.items()}
+    if "mix" in sets["test"].column_names:
+        if features.heads_see:
+            raise InputError(f"{name} has no one criterion to put before the responses: give response_context without")
+        sentences = [data.CRITERIA[info.pool][attribute] for attribute in info.attributes]
+        splits = {split: with_mix(pairs, sets[split], encoded, sentences) for split, pairs in splits.items()}
     splits, alike = _without_alike(name, splits)
     return World(name, fold, **splits, fingerprint=_fingerprint(splits, encoded.address), alike=alike)
+
+
+def stratified(comparison: Sequence[str], attribute: Sequence[str], most: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of a random part of labelled pairs that has every attribute in the same share, in order.
+
+    Two responses stay with all of their labels. Of all kinds of comparisons, told apart by their labels, the same share
+    is drawn.
+
+    Args:
+        comparison, attribute: (n,) which two responses a row compares, and on what.
+        most: at most so many rows, and nearly as many where there are.
+    """
+    rows = pd.DataFrame({"comparison": np.asarray(comparison), "attribute": np.asarray(attribute)})
+    whole = rows.groupby("comparison", sort=True)["attribute"].agg([lambda own: "\x1f".join(sorted(own)), "size"])
+    whole.columns = ["labels", "size"]
+    whole = whole.iloc[rng.permutation(len(whole))]
+    of_labels = whole.groupby("labels")["size"]
+    reached = of_labels.cumsum() - whole["size"] * rng.random(len(whole))  # a rare kind stands anywhere, not last
+    whole = whole.iloc[np.argsort(reached / of_labels.transform("sum"), kind="stable")]
+    kept = whole.index[whole["size"].cumsum() <= most]
+    return np.flatnonzero(rows["comparison"].isin(kept))
 
 
 def _without_alike(name: str, splits: Mapping[str, Pairs]) -> tuple[dict[str, Pairs], int]:
@@ -169,6 +203,48 @@ def with_ratings(pairs: Pairs, rows: Any, ratings: pd.DataFrame) -> Pairs:
         found = np.array([place.get(key, -1) for key in keys], np.int64)
         table[where[found >= 0]] = values[found[found >= 0]]
     return replace(pairs, ratings=table, rating_names=names)
+
+
+def with_mix(pairs: Pairs, rows: Any, encoded: FeatureStore, sentences: Sequence[str]) -> Pairs:
+    """Return the pairs with mixed contexts: u(x, mix) = sum_c share_c u(x, c), and u(mix) = sum_c share_c u(c).
+
+    Args:
+        rows: the data set behind the pairs, in their order, with the column mix: shares of the criteria.
+        encoded: features; of every criterion with a share on a prompt it has u(x, c).
+        sentences: of the criteria.
+
+    Raises:
+        InputError: a share of a criterion that stands before no text; names it.
+    """
+    from datasets import Dataset
+
+    shares = torch.tensor(rows["mix"][:], dtype=pairs.prompts.dtype).reshape(len(pairs), len(sentences))
+    _, first = np.unique(pairs.prompt.numpy(), return_index=True)  # a row of each prompt
+    stated = {c: [rows[int(i)][c] for i in first] for c in ("prompt", "chosen", "rejected")}
+    contexts = torch.zeros(len(first), len(sentences), pairs.prompts.shape[1], dtype=pairs.prompts.dtype)
+    criteria = torch.zeros(len(sentences), pairs.prompts.shape[1], dtype=pairs.prompts.dtype)
+    for number, sentence in enumerate(sentences):
+        used = pairs.prompt[shares[:, number] > 0].unique()
+        if len(used):
+            asked = {c: [texts[i] for i in used] for c, texts in stated.items()} | {"context": [sentence] * len(used)}
+            try:
+                found = encoded.pairs(Dataset.from_dict(asked))
+            except InputError as error:
+                raise InputError(
+                    f"a mix has a share of a criterion that no text states, {sentence!r}: {error}"
+                ) from None
+            contexts[used, number] = found.context_features.to(contexts)
+            criteria[number] = found.criterion_features[0].to(criteria)
+    keys = torch.cat([pairs.prompt[:, None].to(shares), shares], dim=1)
+    mixes, inverse = torch.unique(keys, dim=0, return_inverse=True)
+    weights = mixes[:, 1:]
+    return replace(
+        pairs,
+        contexts=torch.einsum("mc,mcq->mq", weights, contexts[mixes[:, 0].long()]),
+        context=inverse,
+        criteria=weights @ criteria,
+        criterion=inverse,
+    )
 
 
 @lru_cache(maxsize=4)

@@ -28,6 +28,7 @@ from micro_paper.features.model_files import SAFE, fingerprint, first_line, loca
 from micro_paper.features.tokens import ChatTokens
 from micro_paper.training import resolve_device
 
+_CACHED = 8192  # tokens whose keys and values a batch of responses to one prompt may hold
 _FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 
 
@@ -203,18 +204,41 @@ class Backbone:
             part, todo = todo[:size], todo[size:]
             yield self._encode_responses(part, lengths, mask, cache)
 
+    @torch.inference_mode()
+    def states_after(self, prompt: np.ndarray, responses: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return the hidden states (1 + r, d) of the prompt's last token and of a response's r, of each response.
+
+        The prompt (t,) is read once for all responses.
+        """
+        tokens, length = torch.from_numpy(np.asarray(prompt, np.int64))[None], torch.tensor([len(prompt)])
+        mask = torch.ones_like(tokens, dtype=torch.bool)
+        size = max(1, _CACHED // (len(prompt) + max(map(len, responses), default=0)))
+        found = []
+        with _enough_memory(self.name, self.device):
+            before, cache = self._forward(tokens, mask, torch.arange(len(prompt))[None])
+            for start in range(0, len(responses), size):
+                part = responses[start : start + size]
+                after = self._after(part, torch.zeros(len(part), dtype=torch.long), length, mask, cache)
+                found += [torch.cat([before[0, -1:], h[: len(ids)]]) for h, ids in zip(after, part, strict=True)]
+        return found
+
     def _encode_responses(self, part: list, lengths: Tensor, prompt_mask: Tensor, cache: Any) -> tuple[Tensor, Tensor]:
         owner = torch.tensor([i for i, *_ in part])
-        sizes = torch.tensor([len(r[2]) for r in part])
-        width = int(sizes.max())
-        ids = torch.zeros(len(part), width, dtype=torch.long)
-        for row, (_, _, tokens, _) in enumerate(part):
+        hidden = self._after([ids for *_, ids, _ in part], owner, lengths, prompt_mask, cache)
+        return _pool(hidden, [(row, b, where) for b, (_, row, _, where) in enumerate(part)])
+
+    def _after(
+        self, responses: Sequence[np.ndarray], owner: Tensor, lengths: Tensor, prompt_mask: Tensor, cache: Any
+    ) -> Tensor:
+        """Return the hidden states (b, width, d) of b responses, each on the keys and values of its owner's prompt."""
+        sizes = torch.tensor([len(ids) for ids in responses])
+        columns = torch.arange(int(sizes.max()))
+        ids = torch.zeros(len(responses), len(columns), dtype=torch.long)
+        for row, tokens in enumerate(responses):
             ids[row, : len(tokens)] = torch.from_numpy(tokens)
-        columns = torch.arange(width)
         mask = torch.cat([prompt_mask[owner], columns < sizes[:, None]], dim=1)
         positions = lengths[owner][:, None] + columns
-        hidden, _ = self._forward(ids, mask, positions, past=_select(cache, owner.to(self.device)))
-        return _pool(hidden, [(row, b, where) for b, (_, row, _, where) in enumerate(part)])
+        return self._forward(ids, mask, positions, past=_select(cache, owner.to(self.device)))[0]
 
     def _forward(
         self, ids: Tensor, mask: Tensor, positions: Tensor, *, use_cache: bool = True, past: Any = None

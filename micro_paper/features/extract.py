@@ -32,7 +32,16 @@ from micro_paper.training import resolve_device
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["FeatureStore", "Planned", "encode_new", "extract", "plan_store", "pool_store", "seconds_to_encode"]
+__all__ = [
+    "FeatureStore",
+    "Planned",
+    "encode_new",
+    "encode_prompts",
+    "extract",
+    "plan_store",
+    "pool_store",
+    "seconds_to_encode",
+]
 
 
 def extract(
@@ -236,6 +245,25 @@ def encode_new(
     table = _encode(plan.groups, 0, int(plan.offsets[-1]), settings, backbone)[torch.from_numpy(plan.rows)]
     n = len(responses)
     return table[:n], table[n], *((table[n + 1], table[n + 2]) if context else (None, None))
+
+
+def encode_prompts(
+    prompts: Sequence[str | Messages],
+    settings: FeatureSettings,
+    *,
+    backbone: Backbone | None = None,
+    device: str = "auto",
+) -> Tensor:
+    """Return u(x) of each prompt, (n, q), without a store: float64 of a float64 backbone, else float32.
+
+    Raises:
+        InputError: a prompt that cannot be encoded, or a backbone of other settings.
+        MissingError: the backbone is not to be had.
+    """
+    _check_backbone(backbone, settings)
+    backbone = backbone or Backbone.load(settings.backbone, settings.layers, settings.dtype, device)
+    plan = make_plan([Item(PROMPT, prompt) for prompt in prompts], settings, backbone)
+    return _encode(plan.groups, 0, int(plan.offsets[-1]), settings, backbone)[torch.from_numpy(plan.rows)]
 
 
 def _warn(plan: Plan, responses: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from micro_paper import metrics
 from micro_paper.convex import Fits, fit_bradley_terry
 from micro_paper.errors import InputError
 from micro_paper.methods.scaling import Scaler, check_finite
+from micro_paper.methods.search import set_aside
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.two_stage import TwoStage, unit_margins
 from micro_paper.mixture import Heads
@@ -126,7 +127,7 @@ class ShuffledRouter(TwoStage):
 class CriterionFewShot:
     """No stage 1: a classifier of the stated criterion, and one head a criterion fitted on the few labelled pairs."""
 
-    supervision = "context-labelled pairs within the budget; those of validation choose its penalty"
+    supervision = "context-labelled pairs within the budget"
 
     def __init__(
         self,
@@ -138,28 +139,29 @@ class CriterionFewShot:
         self.seed = seed
         self.penalties = penalties
         self.reads = self.settings.router_input
-        self.validation_nll = math.inf  # of the kept penalty, after `adapt`
+        self.choosing_nll = math.inf  # of the kept penalty on the labels set aside, after `adapt`
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
-        """Keep the feature scale (no label is read) and the validation pairs that choose the penalty."""
+        """Keep the feature scale; no label is read."""
         self.scaler = Scaler.of_responses(train_pairs, self.settings.standardize)
-        self._validation = validation
         return self
 
     def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
-        """Fit the classifier and the heads; the ridge penalty with the smallest validation NLL is kept."""
-        fits = dict(zip(self.penalties, self._fits(context_pairs).weight.unbind(1), strict=True))
+        """Choose the ridge penalty by a fifth of the labels, see `set_aside`, then fit classifier and heads on all.
+
+        `validation` is not read.
+        """
+        learning, choosing = set_aside(context_pairs)
+        best, self.choosing_nll = 1, math.inf
+        if len(choosing):
+            self._classify(learning, LogisticRegression(max_iter=2000))
+            for place, heads in enumerate(self._fits(learning).weight.unbind(1)):
+                self.heads = heads
+                nll = metrics.pair_nll(self.predict_proba(choosing)).mean()
+                if nll < self.choosing_nll:
+                    best, self.choosing_nll = place, nll
+        self.heads = self._fits(context_pairs).weight[:, best]
         self._classify(context_pairs, LogisticRegression(max_iter=2000))
-        validation = self._validation if validation is None else validation
-        if validation.contexts is None or not len(validation):
-            self.heads = fits[self.penalties[1]]
-            return self
-        losses = {}
-        for penalty, heads in fits.items():
-            self.heads = heads
-            losses[penalty] = metrics.pair_nll(self.predict_proba(validation)).mean()
-        self.heads = fits[min(losses, key=losses.__getitem__)]
-        self.validation_nll = min(losses.values())
         return self
 
     def predict_proba(self, pairs: Pairs) -> np.ndarray:
@@ -169,6 +171,7 @@ class CriterionFewShot:
 
     def _classify(self, context_pairs: Pairs, classifier: LogisticRegression) -> None:
         """Fit the classifier and the scale of what it reads."""
+        self._check(context_pairs)
         self.context_scaler = Scaler.fit(self._context(context_pairs), self.settings.standardize)
         self.classifier = None
         if len(self.names) > 1:
@@ -176,12 +179,15 @@ class CriterionFewShot:
 
     def _fits(self, context_pairs: Pairs) -> Fits:
         """Return the head of each attribute under each penalty."""
-        if not len(context_pairs) or context_pairs.contexts is None:
-            raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
-        self.names = np.unique(context_pairs.attribute)
+        self._check(context_pairs)
         difference = self._scaled_difference(context_pairs)
         rows = [difference[torch.from_numpy(context_pairs.attribute == a)] for a in self.names]
         return fit_bradley_terry(rows, self.penalties)
+
+    def _check(self, context_pairs: Pairs) -> None:
+        if not len(context_pairs) or context_pairs.contexts is None:
+            raise InputError("the criterion classifier needs context-labelled pairs: raise the budget")
+        self.names = np.unique(context_pairs.attribute)
 
     def _shares(self, pairs: Pairs) -> np.ndarray:
         """Return P(a | context), (n, A)."""

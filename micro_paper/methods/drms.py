@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from micro_paper.methods.controls import PcaHeads, RandomHeads
-from micro_paper.methods.hyre import SUPERVISION, Reweighted
+from micro_paper.methods.hyre import MANY, SUPERVISION, Reweighted
 from micro_paper.methods.static import StaticUniform
 from micro_paper.pairs import Pairs
 
@@ -37,6 +40,19 @@ class Drms(Reweighted, StaticUniform, PcaHeads):
         if not self.reweighted and self.settings.heads % 2 == 0:
             return np.full(len(pairs), 0.5)  # set, as the sum of opposites is 1/2 up to rounding only
         return super().predict_proba(pairs)
+
+
+class Drms100(Drms):
+    """DRMs with as many directions as their authors take, in place of the K of the other rows.
+
+    Fewer where the features have no more: both signs of d directions are all that there are.
+    """
+
+    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
+        """Take the directions, as many as there are up to `MANY`."""
+        heads = min(MANY, 2 * train_pairs.responses.shape[1])
+        self.settings = replace(self.settings, heads=heads)
+        return super().fit(train_pairs, validation)
 
 
 class DrmsRandom(Reweighted, StaticUniform, RandomHeads):

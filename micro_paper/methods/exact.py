@@ -20,9 +20,11 @@ from torch import Tensor
 from micro_paper import metrics
 from micro_paper.bradley_terry import log_preference
 from micro_paper.convex import fit_bradley_terry
+from micro_paper.errors import InputError
 from micro_paper.methods.controls import CriterionFewShot
+from micro_paper.methods.search import set_aside
 from micro_paper.methods.settings import ROUTER_INPUTS, Settings
-from micro_paper.methods.static import OracleAttribute, Single
+from micro_paper.methods.static import GroupHeads, Single
 from micro_paper.methods.two_stage import MixtureMethod
 from micro_paper.pairs import Pairs
 
@@ -89,11 +91,18 @@ class SingleExact(Exact, Single):
         return self
 
 
-class OracleAttributeExact(Exact, OracleAttribute):
-    """One supervised head an attribute, converged and shrunk to the row `single_exact`.
+class OracleAttributeExact(Exact, GroupHeads):
+    """One supervised head an attribute, and at test the head of the pair's own attribute: an upper reference.
 
-    The shrinkage goes up to that row itself, so on validation pairs the mean NLL of attributes is no larger than its.
+    Heads are converged and shrunk to the row `single_exact`, as far as to that row itself, so on validation pairs the
+    mean NLL of attributes is no larger than its.
     """
+
+    supervision = "attribute labels, in training and at test (oracle)"
+
+    def groups(self, pairs: Pairs) -> np.ndarray:
+        """Return the attribute of each pair, (n,)."""
+        return pairs.attribute
 
     def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
         """Solve for the reward of all pairs, then for each attribute's own."""
@@ -113,44 +122,59 @@ class OracleAttributeExact(Exact, OracleAttribute):
         self.gradient_norm = max(self.gradient_norm, single.gradient_norm)
         return self
 
+    def _head_of(self, pairs: Pairs) -> Tensor:
+        unknown = set(pairs.attribute) - set(self.names)
+        if unknown:
+            raise InputError(f"attribute {sorted(unknown)[0]!r} was not in training: it has no head")
+        return torch.from_numpy(np.searchsorted(self.names, pairs.attribute)).to(self.settings.torch_device)
+
+    def _log_weights(self, scaled: Pairs) -> Tensor:
+        own = torch.nn.functional.one_hot(self._head_of(scaled), len(self.names))
+        return own.to(self.settings.torch_dtype).log()
+
 
 class CriterionFewShotExact(CriterionFewShot):
     """The few-shot control, converged: what its classifier reads and both penalties are chosen together.
 
     Attributes:
         penalty, classifier_penalty: as kept, of heads and classifier.
-        gradient_norm: the largest of any fit that was compared.
+        gradient_norm: the largest of any fit that was compared or kept.
     """
 
     def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
         super().__init__(settings, seed, PENALTIES)
 
     def adapt(self, context_pairs: Pairs, validation: Pairs | None = None) -> Self:
-        """Fit every classifier and all heads; the couple with the smallest validation NLL is kept."""
-        judged = self._validation if validation is None else validation
-        chooses = judged.contexts is not None and len(judged) > 0
-        readable = chooses and context_pairs.criteria is not None and judged.criteria is not None
+        """Fit every classifier and all heads on four fifths of the labels; the couple that the rest choose learns all.
+
+        `validation` is not read.
+        """
+        learning, choosing = set_aside(context_pairs)
+        self.gradient_norm, self.choosing_nll = 0.0, math.inf
+        readable = context_pairs.criteria is not None
+        kept = ("criterion" if readable else self.settings.router_input, UNCHOSEN_CLASSIFIER)
+        best = PENALTIES.index(UNCHOSEN)
+        if len(choosing):
+            fits = self._fits(learning)
+            self.gradient_norm = fits.gradient_norm.max().item()
+            p = (fits.weight @ self._scaled_difference(choosing).T).sigmoid().numpy()  # (A, P, m)
+            inputs = ROUTER_INPUTS if readable else (self.settings.router_input,)
+            for trial in product(inputs, CLASSIFIER_PENALTIES):
+                self._classify_exactly(learning, *trial)
+                losses = metrics.pair_nll((self._shares(choosing).T[:, None] * p).sum(axis=0)).mean(axis=1)
+                if losses.min() < self.choosing_nll:
+                    kept, best, self.choosing_nll = trial, int(losses.argmin()), losses.min()
         fits = self._fits(context_pairs)
-        self.gradient_norm = fits.gradient_norm.max().item()
-        if chooses:
-            p = (fits.weight @ self._scaled_difference(judged).T).sigmoid().numpy()  # (A, P, m)
-        inputs = ROUTER_INPUTS if readable else (self.settings.router_input,)
-        penalties = CLASSIFIER_PENALTIES if chooses else (UNCHOSEN_CLASSIFIER,)
-        trials = []
-        for reads, penalty in product(inputs, penalties):
-            self.reads = reads
-            c = 1 / (2 * len(context_pairs) * penalty)
-            self._classify(context_pairs, LogisticRegression(C=c, tol=1e-9, max_iter=10_000))
-            self.gradient_norm = max(self.gradient_norm, self._classifier_gradient(context_pairs, penalty))
-            best, nll = PENALTIES.index(UNCHOSEN), math.inf
-            if chooses:
-                losses = metrics.pair_nll((self._shares(judged).T[:, None] * p).sum(axis=0)).mean(axis=1)
-                best, nll = int(losses.argmin()), losses.min()
-            trials.append((nll, best, penalty, reads, self.classifier, self.context_scaler))
-        kept = min(trials, key=lambda trial: trial[0])
-        self.validation_nll, best, self.classifier_penalty, self.reads, self.classifier, self.context_scaler = kept
-        self.heads, self.penalty = fits.weight[:, best], PENALTIES[best]
+        self._classify_exactly(context_pairs, *kept)
+        self.gradient_norm = max(self.gradient_norm, fits.gradient_norm.max().item())
+        self.heads, self.penalty, self.classifier_penalty = fits.weight[:, best], PENALTIES[best], kept[1]
         return self
+
+    def _classify_exactly(self, pairs: Pairs, reads: str, penalty: float) -> None:
+        self.reads = reads
+        classifier = LogisticRegression(C=1 / (2 * len(pairs) * penalty), tol=1e-9, max_iter=10_000)
+        self._classify(pairs, classifier)
+        self.gradient_norm = max(self.gradient_norm, self._classifier_gradient(pairs, penalty))
 
     def _classifier_gradient(self, pairs: Pairs, penalty: float) -> float:
         """Return the norm of the gradient of mean cross-entropy + penalty |W|^2, which leaves the intercepts free."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,12 +13,14 @@ from scipy.special import expit, log_expit, softmax
 from torch import Tensor
 
 from micro_paper.errors import InputError
+from micro_paper.methods.settings import Settings
 from micro_paper.methods.shared_base import SharedBaseMLP
 from micro_paper.methods.two_stage import PromptOnly
 from micro_paper.pairs import Pairs
 
 Floats = NDArray[np.float64]
 LOSSES = ("nll", "error")
+MANY = 100  # heads of HyRe's and of DRMs' authors
 SUPERVISION = "labelled pairs of each attribute within the budget, and the attribute's name at test"
 
 
@@ -84,10 +88,14 @@ class Reweighted:
             raise InputError("reweighting needs at least one labelled pair an attribute: raise the budget")
         losses = pair_losses(self.head_margins(context_pairs), self.loss)
         self.names = np.unique(context_pairs.attribute)
-        of_attribute = [hyre_weights(losses[context_pairs.attribute == name], self.temperature) for name in self.names]
+        of_attribute = [self.weigh(losses[context_pairs.attribute == name]) for name in self.names]
         self.attribute_weights = torch.from_numpy(np.stack(of_attribute))
         self.reweighted = True
         return self
+
+    def weigh(self, losses: Floats) -> Floats:
+        """Return the weights of the heads, (K,), by their losses on an attribute's labelled pairs, (n, K)."""
+        return hyre_weights(losses, self.temperature)
 
     def _log_weights(self, scaled: Pairs) -> Tensor:
         if not self.reweighted:
@@ -105,6 +113,25 @@ class HyRe(Reweighted, SharedBaseMLP):
     """HyRe on the shared-base ensemble with curved priors: with linear ones there is little left to reweight."""
 
     reweighted = False
+
+
+class HyRe100(HyRe):
+    """HyRe with as many heads as its authors train, in place of the K of the other rows."""
+
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        super().__init__(settings, seed)
+        self.settings = replace(self.settings, heads=MANY)
+
+
+class SharedBaseBest(HyRe):
+    """The best head of the shared-base ensemble for each attribute, as the paper reports it.
+
+    The paper chooses the head on test pairs; here the attribute's labelled pairs choose it, by their summed loss.
+    """
+
+    def weigh(self, losses: Floats) -> Floats:
+        """Return 1 for the head of smallest loss and 0 for the others, (K,)."""
+        return np.eye(losses.shape[1])[losses.sum(axis=0).argmin()]
 
 
 class MicroHyRe(Reweighted, PromptOnly):

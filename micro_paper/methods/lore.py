@@ -10,37 +10,44 @@ from micro_paper.errors import InputError
 from micro_paper.methods.users import UserMethod
 from micro_paper.pairs import Pairs
 
-# The released code gives theta and the basis one step size but divides the basis by 100, so that theta moves 100 times
-# further; with equal steps the weights would hardly leave their start before the basis has converged.
-STEP_RATIO = 100.0
 PRIOR_PAIRS = 1.0
 
 
 class SimplexWeights(nn.Module):
-    """w_u = softmax(theta_u) for U users; theta starts standard normal."""
+    """w_u of U users on the simplex, (U, K): they start at softmax of a standard normal and are set, not trained."""
 
     def __init__(self, users: int, count: int, generator: torch.Generator, dtype: torch.dtype) -> None:
         super().__init__()
         draw = torch.randn(users, count, generator=generator, dtype=torch.float64)
-        self.scaled_theta = nn.Parameter((draw / STEP_RATIO).to(dtype))
+        self.register_buffer("table", draw.softmax(dim=1).to(dtype))
 
     def forward(self) -> Tensor:
         """Return the weights, (U, K), rows summing to 1."""
-        return (STEP_RATIO * self.scaled_theta).softmax(dim=1)
+        return self.table
 
 
 class LoRe(UserMethod):
-    """K = R linear rewards shared by all users, weighted by softmax(theta_u); both are learnt together.
+    """K = R linear rewards shared by all users, under weights w_u of each user on the simplex.
 
-    A user never seen gets the mean weights. `adapt` learns theta_u from the user's few pairs with the basis frozen.
-    Departures: minibatches of all users in place of alternating full-batch steps; no pull of the basis towards a
-    pretrained reward; a weak prior when theta_u is learnt from few pairs.
+    Rewards and users alternate: an epoch of minibatches for the rewards, then the w_u that fit best, exactly. Were both
+    trained by gradient, the w_u = softmax(theta_u) would either hardly leave their start or, with longer steps, end on
+    corners of the simplex that softmax has no slope to leave.
+
+    A user never seen gets the mean weights. `adapt` learns w_u from the user's few pairs with the basis frozen.
+    Departures: minibatches for the basis in place of full batches; no pull of the basis towards a pretrained reward; a
+    weak prior on w_u.
     """
 
     def _make_users(self, pairs: Pairs, user: Tensor) -> nn.Module:
         return SimplexWeights(
             len(self.names), self.settings.heads, self.generator("weights"), self.settings.torch_dtype
         )
+
+    def _settle(self, pairs: Pairs, user: Tensor) -> None:
+        with torch.no_grad():
+            margins = self._margins(pairs)
+        table = self.weights.table
+        table.copy_(refit_weights(margins, user, torch.full_like(table, 1 / table.shape[1])))
 
     def _trained_table(self) -> Tensor:
         weights = self.weights()

@@ -1,4 +1,4 @@
-"""MiCRo with its open choices made on validation pairs, one after the other (the row `micro_plus`)."""
+"""MiCRo with its open choices made on labels, one after the other (the rows `micro_plus` and `micro_plus_full`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from micro_paper import metrics
 from micro_paper.errors import InputError, suggest
-from micro_paper.methods.search import Option, Trial, searching
+from micro_paper.methods.search import Option, Trial, searching, set_aside
 from micro_paper.methods.settings import TAU_GRID, Settings
 from micro_paper.methods.temperature import fit_temperature
 from micro_paper.methods.together import Together
@@ -22,7 +22,7 @@ from micro_paper.stacked import Once, Training, finish, gather
 
 # In the order of the search; the first option of each is where it starts.
 CHOICES: dict[str, tuple[Option, ...]] = {
-    "epochs": ({"epochs": 5, "early_stopping": True},),  # at least; validation pairs keep one of them
+    "epochs": ({"steps": 0, "epochs": 5, "early_stopping": True},),  # at least; validation pairs keep one of them
     "router_input": ({"router_input": "criterion"}, {"router_input": "context"}),
     "stage1_context": ({"stage1_context": False}, {"stage1_context": True}),
     "alpha": ({"alpha": 0.05}, {"alpha": 0.5}),
@@ -37,7 +37,8 @@ CHOICES: dict[str, tuple[Option, ...]] = {
 }
 OF_STAGE1 = ("alpha", "router_hidden")  # what stage 1 without contexts can decide
 OF_STAGE2 = ("router_input", "targets", "temperature")  # what needs no other stage 1
-STAGE1_FIELDS = ("epochs", "early_stopping", "alpha", "router_hidden", "stage1_context")
+FULL = ("stage1_context",)  # what needs labels beyond the budget
+STAGE1_FIELDS = ("steps", "epochs", "early_stopping", "alpha", "router_hidden", "stage1_context")
 TRIALS = 1 + sum(len(options) - 1 for options in CHOICES.values() if options)  # settings compared by `adapt`
 
 
@@ -64,33 +65,35 @@ class Stage1Fits:
 
 
 class MicroPlus(Together):
-    """MiCRo whose open choices are made on validation pairs alone.
+    """MiCRo whose open choices are made within its labels: it sees as many contexts as the other rows.
 
-    `fit` chooses alpha and the router's size by the NLL of stage 1 without contexts, which is what counts until `adapt`
-    is called. `adapt` starts from the first option of each of `choices`, takes them one after the other, and keeps the
-    option with the smallest NLL on the validation pairs of stage 2; what is not among `choices` stays as the settings
-    say. Choosing `stage1_context` lets stage 1 read the contexts of all training pairs, so that heads may differ
-    before and after `adapt`.
+    `fit` chooses alpha and the router's size by the NLL of stage 1 on validation pairs without contexts, which is what
+    counts until `adapt` is called. `adapt` starts from the first option of each of `choices` and takes them one after
+    the other: the router learns from four fifths of the context-labelled pairs, and the option with the smallest NLL on
+    the others is kept (`search.set_aside`). Under the settings that are kept it then learns from all of them. What is
+    not among `choices` stays as the settings say.
 
     Args:
         settings, seed: as of `TwoStage`.
-        choices: names of CHOICES.
+        choices: names of CHOICES; None = all that the row may make.
 
     Attributes:
-        search: one line a trial of the last `adapt`: choice, option, validation_nll, kept.
+        search: one line a trial of the last `adapt`: choice, option, validation_nll (of the pairs that choose), kept.
     """
 
-    supervision = "binary labels; stated contexts of all training pairs where validation prefers it; validation pairs"
+    supervision = "binary labels; context-labelled pairs within the budget"
+    may = tuple(name for name in CHOICES if name not in FULL)
 
     def __init__(
         self,
         settings: Settings | Mapping[str, Any] | None = None,
         seed: int = 0,
-        choices: Sequence[str] = tuple(CHOICES),
+        choices: Sequence[str] | None = None,
     ) -> None:
+        choices = self.may if choices is None else choices
         for name in choices:
-            if name not in CHOICES:
-                raise InputError(f"unknown choice {name!r}.{suggest(name, CHOICES)} Known: {', '.join(CHOICES)}")
+            if name not in self.may:
+                raise InputError(f"unknown choice {name!r}.{suggest(name, self.may)} Known: {', '.join(self.may)}")
         self.given, self.seed, self.choices = Settings.of(settings), seed, tuple(choices)
         self.search: list[Trial] = []
         self._fits: Stage1Fits | None = None
@@ -103,7 +106,7 @@ class MicroPlus(Together):
         self._kept = yield from self._without_contexts()
 
     def stage1_key(self) -> Hashable:
-        """Return the given settings: fits of stage 1 serve every set of choices."""
+        """Return the given settings: fits of stage 1 serve every set of choices, and `MicroPlusFull` too."""
         return MicroPlus, self.given
 
     def share_stage1(self, fitted: MicroPlus) -> Self:
@@ -127,20 +130,26 @@ class MicroPlus(Together):
         return new
 
     def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
-        """Make every choice on the validation pairs of stage 2; each call starts anew.
+        """Make every choice on the pairs that are set aside, then learn from all; each call starts anew.
 
         Args:
-            context_pairs: n >= 1 pairs that state a context.
-            validation: pairs that choose; None = the validation pairs of `fit`.
+            context_pairs: n >= 1 pairs that state a context; where none can be set aside, nothing is chosen.
+            validation: not read; see `MicroPlusFull`.
 
         Raises:
-            InputError: no pairs, pairs without a context, or no validation pairs that state one.
+            InputError: no pairs, or pairs without a context.
         """
-        validation = self._pairs.validation if validation is None else validation
-        if validation.contexts is None or not len(validation):
-            raise InputError("choices are made on validation pairs that state a context; there are none")
+        learning, choosing = set_aside(context_pairs)
+        yield from self._choosing(learning, choosing)
+        if len(choosing):
+            (kept,) = yield from self._candidates([self._kept.settings])
+            yield from kept.adapting(context_pairs)
+            self._kept = kept
+
+    def _choosing(self, context_pairs: Pairs, choosing: Pairs) -> Training[None]:
+        """Adapt to the context-labelled pairs under all options of each choice in turn; `choosing` pairs keep one."""
         start = self._start(self.choices)
-        if context_pairs.criteria is None or validation.criteria is None:
+        if context_pairs.criteria is None or choosing.criteria is None:
             start = replace(start, router_input="context")
         trials: dict[Settings, TwoStage] = {}
 
@@ -148,23 +157,23 @@ class MicroPlus(Together):
             made = yield from self._candidates(asked)
             yield from gather(candidate.adapting(context_pairs) for candidate in made)
             trials.update(zip(asked, made, strict=True))
-            return [candidate.negative_log_likelihood(validation) for candidate in made]
+            return [candidate.negative_log_likelihood(choosing) for candidate in made]
 
         settings, self.search = yield from searching(
             start,
-            {name: CHOICES[name] for name in self.choices},
+            {name: CHOICES[name] for name in self.choices if len(choosing)},
             scores,
-            lambda trial: self._possible(trial, context_pairs, validation),
+            lambda trial: self._possible(trial, context_pairs, choosing),
         )
         if settings not in trials:  # there was nothing to choose
             yield from scores([settings])
         kept = trials[settings]
-        if "temperature" in self.choices:
-            temperature = fit_temperature(kept.predict_proba(validation))
+        if "temperature" in self.choices and len(choosing):
+            temperature = fit_temperature(kept.predict_proba(choosing))
             kept = kept.varied(temperature=temperature)
             self.search.append(
                 {"choice": "temperature", "option": f"{temperature:.3g}", "kept": True}
-                | {"validation_nll": float(metrics.pair_nll(kept.predict_proba(validation)).mean())}
+                | {"validation_nll": float(metrics.pair_nll(kept.predict_proba(choosing)).mean())}
             )
         self._kept = kept
 
@@ -210,9 +219,9 @@ class MicroPlus(Together):
             changes["epochs"] = max(changes["epochs"], self.given.epochs)
         return replace(self.given, **changes)
 
-    def _possible(self, settings: Settings, context_pairs: Pairs, validation: Pairs) -> bool:
+    def _possible(self, settings: Settings, context_pairs: Pairs, choosing: Pairs) -> bool:
         """Whether the pairs of both stages have what the router would read."""
-        sets = [context_pairs, validation]
+        sets = [context_pairs, choosing]
         sets += (self._pairs.train_pairs, self._pairs.validation) if settings.stage1_context else ()
         table = "criteria" if settings.router_input == "criterion" else "contexts"
         return all(pairs.table(table) is not None for pairs in sets)
@@ -249,10 +258,27 @@ class MicroPlus(Together):
         return self._fits
 
 
-class MicroPlusBudget(MicroPlus):
-    """The same without `stage1_context`: it sees no more contexts than the budget, and those of validation."""
+class MicroPlusFull(MicroPlus):
+    """The same with full supervision: all context-labelled validation pairs choose, and stage 1 may read contexts.
 
-    supervision = "binary labels; context-labelled pairs within the budget, and of validation"
+    Choosing `stage1_context` lets stage 1 read the contexts of all training pairs, so that heads may differ before and
+    after `adapt`.
+    """
 
-    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
-        super().__init__(settings, seed, [name for name in CHOICES if name != "stage1_context"])
+    supervision = "binary labels; stated contexts of all training pairs where validation prefers it; validation pairs"
+    may = tuple(CHOICES)
+
+    def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
+        """Make every choice on the validation pairs of stage 2; each call starts anew.
+
+        Args:
+            context_pairs: n >= 1 pairs that state a context; the router learns from all of them.
+            validation: pairs that choose; None = the validation pairs of `fit`.
+
+        Raises:
+            InputError: no pairs, pairs without a context, or no validation pairs that state one.
+        """
+        validation = self._pairs.validation if validation is None else validation
+        if validation.contexts is None or not len(validation):
+            raise InputError("choices are made on validation pairs that state a context; there are none")
+        yield from self._choosing(context_pairs, validation)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from micro_paper.bradley_terry import log_preference
+from micro_paper.methods.hyre import MANY
 from micro_paper.methods.persons import PersonMethod, Told
+from micro_paper.methods.settings import Settings
 from micro_paper.methods.shared_base import SharedBaseMLP
 from micro_paper.methods.two_stage import MixtureMethod, PromptOnly
 from micro_paper.pairs import Pairs
@@ -85,7 +90,11 @@ class PersonRouter(PersonMicroHyRe):
 
 
 class PersonHyRe(PersonWeights):
-    """HyRe: an ensemble with curved priors, weighted by the person's labels."""
+    """HyRe: an ensemble with curved priors, weighted by the person's labels; as many heads as its authors train."""
+
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        super().__init__(settings, seed)
+        self.settings = replace(self.settings, heads=MANY)
 
     def _fitted(self, train_pairs: Pairs, validation: Pairs) -> MixtureMethod:
         return SharedBaseMLP(self.settings, self.seed).fit(train_pairs, validation)

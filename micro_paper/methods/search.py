@@ -1,4 +1,4 @@
-"""The one search over settings: choices made one after the other on validation pairs."""
+"""The one search over settings, choices made one after the other; and the labels within the budget that choose."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from micro_paper.methods.settings import Settings
-from micro_paper.stacked import Training, finish
+from micro_paper.pairs import Pairs
+from micro_paper.stacked import Training
 
 Option = Mapping[str, Any]  # what it changes in the settings
 Trial = dict[str, Any]  # choice, option, validation_nll, kept
+PARTS = 5  # of the labels within the budget, of which one chooses
 
 
 def searching(
@@ -50,16 +54,17 @@ def searching(
     return kept, trials
 
 
-def search(
-    start: Settings, choices: Mapping[str, Sequence[Option]], score: Callable[[Settings], float]
-) -> tuple[Settings, list[Trial]]:
-    """Do as `searching`, by the score of one settings at a time."""
+def set_aside(context_pairs: Pairs) -> tuple[Pairs, Pairs]:
+    """Return four fifths of the context-labelled pairs of each attribute, and the last fifth, which chooses.
 
-    def scores(asked: list[Settings]) -> Training[list[float]]:
-        yield from ()
-        return [score(settings) for settings in asked]
-
-    return finish(searching(start, choices, scores))
+    So a choice costs no label beyond the budget. Of two pairs or more at least one is set aside, a single one stays.
+    """
+    chooses = np.zeros(len(context_pairs), dtype=bool)
+    for name in np.unique(context_pairs.attribute):
+        rows = np.flatnonzero(context_pairs.attribute == name)
+        if len(rows) > 1:
+            chooses[rows[-max(1, len(rows) // PARTS) :]] = True
+    return context_pairs.select(~chooses), context_pairs.select(chooses)
 
 
 def named(option: Option) -> str:

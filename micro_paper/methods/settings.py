@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from micro_paper.training import Schedule, resolve_device
 
 PREDICTIONS = ("probability", "reward", "log_sigmoid")
 TAU_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+CONVERGED_EPOCHS, CONVERGED_PATIENCE = 50, 3
 ROUTER_INPUTS = ("context", "criterion")
 _KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
 
@@ -27,8 +28,10 @@ class Settings:
     Attributes:
         heads: K (paper: 10 on RPR, 5 on HelpSteer2).
         alpha: weight of the uniformity penalty, Eq. 4.
-        learning_rate, batch_size, epochs, warmup_ratio, weight_decay: stage 1 (AdamW, cosine).
-        early_stopping: keep the epoch with the smallest validation NLL.
+        learning_rate, batch_size, warmup_ratio, weight_decay: stage 1 (AdamW, cosine).
+        steps: of stage 1, whatever the number of pairs; all are taken, and validation pairs choose none of them. Rows
+            of equal `steps` are matched. 0 = `epochs` passes over the pairs.
+        epochs, early_stopping: without `steps`: passes, and whether to keep the one of the smallest validation NLL.
         patience: with early stopping, end after so many epochs without a smaller validation NLL; 0 = run all.
         router_hidden: units of the router's hidden layer; 0 = linear (released code).
         standardize: scale features by their spread over the training texts.
@@ -52,6 +55,7 @@ class Settings:
     alpha: float = 0.5
     learning_rate: float = 2e-3
     batch_size: int = 32
+    steps: int = 0
     epochs: int = 1
     warmup_ratio: float = 0.05
     weight_decay: float = 0.01
@@ -85,9 +89,10 @@ class Settings:
             number = kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max
             if not number and (kind is float or type(value) is not kind):
                 raise InputError(f"{name} must be {_KINDS[kind]}, got {shown(value)}")
-        for name, least in {"heads": 1, "router_hidden": 0, "patience": 0, "alpha": 0, "weight_decay": 0}.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be >= {least}, got {shown(getattr(self, name))}")
+        least = dict.fromkeys(("steps", "router_hidden", "patience", "alpha", "weight_decay"), 0) | {"heads": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise InputError(f"{name} must be >= {bound}, got {shown(getattr(self, name))}")
         if not self.temperature > 0:
             raise InputError(f"temperature must be > 0, got {self.temperature}")
         choices = {
@@ -121,10 +126,10 @@ class Settings:
         """Return the settings that a notebook's parameters state.
 
         Args:
-            parameters: as `check_parameters` returns them; `heads_LIKE` and `tau_LIKE` give K and tau.
+            parameters: as `check_parameters` returns them; `heads_LIKE`, `steps_LIKE`, `tau_LIKE` are of the data set.
             like: "helpsteer" or "rpr", the data set of the paper whose settings count.
         """
-        renamed = {"heads": f"heads_{like}", "tau": f"tau_{like}", "dtype": "train_dtype"}
+        renamed = {name: f"{name}_{like}" for name in ("heads", "steps", "tau")} | {"dtype": "train_dtype"}
         names = {f.name: renamed.get(f.name, f.name) for f in fields(cls)}
         return cls(**{name: parameters[theirs] for name, theirs in names.items() if theirs in parameters})
 
@@ -134,9 +139,20 @@ class Settings:
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             epochs=self.epochs,
+            steps=self.steps,
             warmup_ratio=self.warmup_ratio,
             weight_decay=self.weight_decay,
         )
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether validation pairs end stage 1 and choose its epoch."""
+        return self.early_stopping and not self.steps
+
+    def converged(self) -> Settings:
+        """Return the settings under which stage 1 runs until validation pairs no longer improve."""
+        epochs, patience = max(CONVERGED_EPOCHS, self.epochs), max(CONVERGED_PATIENCE, self.patience)
+        return replace(self, steps=0, epochs=epochs, early_stopping=True, patience=patience)
 
     def stage2(self, tau: float | None = None) -> Stage2:
         """Return Algorithm 1's settings at the temperature that was chosen; None = the settings' own, 1 if open."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from micro_paper.bradley_terry import log_preference
 from micro_paper.methods.static import StaticUniform
-from micro_paper.methods.two_stage import unit_margins
+from micro_paper.methods.two_stage import centre, unit_margins
 from micro_paper.mixture import Heads
 from micro_paper.pairs import Pairs
 
@@ -107,7 +107,8 @@ class SharedBase(StaticUniform):
         # Static weights draw nothing, so their source is free; learnt weights start as every other method's heads do.
         prior = self.prior(count, d, self.generator("weights"))
         heads = PriorHeads(count, d, self.generator("heads"), prior, self.settings.torch_dtype)
-        heads = heads.to(self.settings.torch_device)
+        centre(heads)
+        heads.to(self.settings.torch_device)
         with torch.no_grad():
             reward = heads.prior(pairs.responses)
             heads.prior.outer *= BETA / unit_margins(reward[pairs.chosen] - reward[pairs.rejected])

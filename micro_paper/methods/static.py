@@ -46,32 +46,11 @@ class Single(StaticUniform):
 
 
 class GroupHeads(MixtureMethod):
-    """Heads trained on pairs that are assigned to them by group; the common part of MaxMin and the oracle."""
+    """Heads that belong to groups of pairs."""
 
     def groups(self, pairs: Pairs) -> np.ndarray:
         """Return the group id of each pair, (n,): the user where the data names one, else the attribute."""
         return pairs.attribute if pairs.user_id is None else pairs.user_id
-
-    def _train_assigned(self, train_pairs: Pairs, validation: Pairs, assign) -> None:
-        """Minimise -log sigmoid of the assigned head's margin; `assign(epoch)` gives heads (n,) and (m,)."""
-        pairs, held_out = self._prepared(train_pairs, validation)
-        self.heads = self._make_heads(pairs)
-        model = nn.ModuleList([self.heads])
-        head, difference = {}, pairs.difference
-
-        def refresh(epoch: int) -> None:
-            with torch.no_grad():
-                head["train"], head["validation"] = assign(epoch, pairs, held_out)
-
-        def loss(rows: torch.Tensor) -> torch.Tensor:
-            own = self.heads(difference[rows]).gather(1, head["train"][rows, None])
-            return -log_preference(own).mean()
-
-        def validate() -> float:
-            own = self._margins(held_out).gather(1, head["validation"][:, None])
-            return -log_preference(own).mean().item()
-
-        self._train(model, loss, len(pairs), validate if len(validation) else None, refresh)
 
 
 class StaticMaxMin(GroupHeads):
@@ -79,7 +58,7 @@ class StaticMaxMin(GroupHeads):
 
     Hard EM over single pairs is degenerate (a head and its negative explain every pair), so groups are users, or
     attributes where no users are named. There are at most half as many heads as groups, else the assignment would give
-    each group its own supervised head; assignments are renewed before each of at least ROUNDS epochs.
+    each group its own supervised head; assignments are renewed ROUNDS times or more, at even distances.
     """
 
     supervision = "binary labels; group of each training and validation pair"
@@ -90,25 +69,41 @@ class StaticMaxMin(GroupHeads):
             raise InputError("there are no training pairs: check the data set's filters and the split")
         names, group = np.unique(self.groups(train_pairs), return_inverse=True)
         heads = min(self.settings.heads, max(1, len(names) // 2))
-        self.settings = replace(self.settings, heads=heads, epochs=max(ROUNDS, self.settings.epochs))
+        rounds = max(ROUNDS, self.settings.epochs)
+        self.settings = replace(self.settings, heads=heads, epochs=rounds)
         group = torch.from_numpy(group).to(self.settings.torch_device)
         known = {name: i for i, name in enumerate(names)}
         held = torch.tensor([known.get(g, -1) for g in self.groups(validation)], dtype=torch.long, device=group.device)
         count = self.settings.heads
         start = torch.randperm(len(names), generator=self.generator("weights")).to(group.device) % count
 
-        def assign(epoch: int, pairs: Pairs, held_out: Pairs):
-            if epoch == 0:
-                of_group = start
-            else:
-                loss = -log_preference(self._margins(pairs))
+        pairs, held_out = self._prepared(train_pairs, validation)
+        self.heads = self._make_heads(pairs)
+        difference, own = pairs.difference, {}
+        steps = self.settings.stage1_schedule().total(len(pairs))
+        distance = -(-steps // rounds)
+
+        def assign(step: int) -> None:
+            if step % distance:
+                return
+            of_group = start
+            if step:
+                with torch.no_grad():
+                    loss = -log_preference(self._margins(pairs))
                 total = torch.zeros(len(names), count, dtype=loss.dtype, device=loss.device)
                 of_group = total.index_add_(0, group, loss).argmin(dim=1)
             # A validation group never seen in training is judged by the head of the largest training group.
             largest = of_group[group.bincount().argmax()]
-            return of_group[group], torch.where(held >= 0, of_group[held.clamp_min(0)], largest)
+            own["train"] = of_group[group]
+            own["validation"] = torch.where(held >= 0, of_group[held.clamp_min(0)], largest)
 
-        self._train_assigned(train_pairs, validation, assign)
+        def loss(rows: torch.Tensor) -> torch.Tensor:
+            return -log_preference(self.heads(difference[rows]).gather(1, own["train"][rows, None])).mean()
+
+        def validate() -> float:
+            return -log_preference(self._margins(held_out).gather(1, own["validation"][:, None])).mean().item()
+
+        self._train(nn.ModuleList([self.heads]), loss, len(pairs), validate if len(validation) else None, assign)
         p = torch.from_numpy(self.head_margins(train_pairs)).double().sigmoid().numpy()
         weights = maxmin_weights(p, group.cpu().numpy())
         self.weights = StaticWeights(count, learned=False, dtype=self.settings.torch_dtype)
@@ -159,33 +154,3 @@ def maxmin_weights(probabilities: np.ndarray, group: np.ndarray) -> np.ndarray:
     )
     weights = np.clip(result.x[:count], 0, None)
     return weights / weights.sum()
-
-
-class OracleAttribute(GroupHeads):
-    """One supervised head an attribute, and at test the head of the pair's own attribute: an upper reference."""
-
-    supervision = "attribute labels, in training and at test (oracle)"
-
-    def groups(self, pairs: Pairs) -> np.ndarray:
-        """Return the attribute of each pair, (n,)."""
-        return pairs.attribute
-
-    def fit(self, train_pairs: Pairs, validation: Pairs) -> Self:
-        """Train the head of each attribute on that attribute's pairs."""
-        if not len(train_pairs):
-            raise InputError("there are no training pairs: check the data set's filters and the split")
-        self.names = np.unique(train_pairs.attribute)
-        self.settings = replace(self.settings, heads=len(self.names))
-        heads = self._head_of(train_pairs), self._head_of(validation)
-        self._train_assigned(train_pairs, validation, lambda *_: heads)
-        return self
-
-    def _head_of(self, pairs: Pairs) -> torch.Tensor:
-        unknown = set(pairs.attribute) - set(self.names)
-        if unknown:
-            raise InputError(f"attribute {sorted(unknown)[0]!r} was not in training: it has no head")
-        return torch.from_numpy(np.searchsorted(self.names, pairs.attribute)).to(self.settings.torch_device)
-
-    def _log_weights(self, scaled: Pairs) -> torch.Tensor:
-        own = torch.nn.functional.one_hot(self._head_of(scaled), len(self.names))
-        return own.to(self.settings.torch_dtype).log()

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
 from micro_paper.errors import InputError, suggest
-from micro_paper.methods.armo import Armo
+from micro_paper.methods.armo import Armo, ArmoPublished
 from micro_paper.methods.controls import CriterionFewShot, Length, PcaHeads, RandomHeads, ShuffledRouter
-from micro_paper.methods.drms import Drms, DrmsRandom
+from micro_paper.methods.drms import Drms, Drms100, DrmsRandom
 from micro_paper.methods.exact import CriterionFewShotExact, OracleAttributeExact, SingleExact
-from micro_paper.methods.hyre import HyRe, MicroHyRe
+from micro_paper.methods.hyre import HyRe, HyRe100, MicroHyRe, SharedBaseBest
 from micro_paper.methods.lore import LoRe
-from micro_paper.methods.micro_plus import MicroPlus, MicroPlusBudget
+from micro_paper.methods.micro_plus import MicroPlus, MicroPlusFull
 from micro_paper.methods.pal import Pal
 from micro_paper.methods.settings import Settings
 from micro_paper.methods.shared_base import SharedBase, SharedBaseMLP
-from micro_paper.methods.static import OracleAttribute, Single, StaticLearned, StaticMaxMin, StaticUniform
-from micro_paper.methods.tuned import CriterionFewShotTuned, Tuned
-from micro_paper.methods.two_stage import PromptOnly, TwoStage
+from micro_paper.methods.static import Single, StaticLearned, StaticMaxMin, StaticUniform
+from micro_paper.methods.two_stage import Converged, CriterionRead, PromptOnly, TwoStage
 from micro_paper.methods.vpl import Vpl
 from micro_paper.pairs import Pairs
 
@@ -96,33 +94,33 @@ Factory = Callable[[Settings | Mapping[str, Any] | None, int], Method]
 METHODS: dict[str, Factory] = {
     "micro": TwoStage,
     "micro_plus": MicroPlus,
-    "micro_plus_budget": MicroPlusBudget,
+    "micro_plus_full": MicroPlusFull,
     "micro_stage1": PromptOnly,
+    "micro_criterion": CriterionRead,
+    "micro_converged": Converged,
     "single": Single,
     "static_uniform": StaticUniform,
     "static_learned": StaticLearned,
     "static_maxmin": StaticMaxMin,
     "shared_base": SharedBase,
     "shared_base_mlp": SharedBaseMLP,
+    "shared_base_best": SharedBaseBest,
     "hyre": HyRe,
+    "hyre_100": HyRe100,
     "micro_hyre": MicroHyRe,
     "drms": Drms,
+    "drms_100": Drms100,
     "drms_random": DrmsRandom,
     "armo": Armo,
+    "armo_published": ArmoPublished,
     "length": Length,
     "random_heads": RandomHeads,
     "pca_heads": PcaHeads,
     "shuffled_router": ShuffledRouter,
     "criterion_fewshot": CriterionFewShot,
-    "single_tuned": partial(Tuned, Single),
-    "static_learned_tuned": partial(Tuned, StaticLearned),
-    "shared_base_tuned": partial(Tuned, SharedBaseMLP),
-    "armo_tuned": partial(Tuned, Armo),
-    "criterion_fewshot_tuned": CriterionFewShotTuned,
     "lore": LoRe,
     "pal": Pal,
     "vpl": Vpl,
-    "oracle_attribute": OracleAttribute,
     "single_exact": SingleExact,
     "oracle_attribute_exact": OracleAttributeExact,
     "criterion_fewshot_exact": CriterionFewShotExact,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any, Self
 
 import numpy as np
@@ -66,6 +67,15 @@ def unit_margins(margins: Tensor) -> Tensor:
     return margins.square().mean(dim=0).sqrt().clamp_min(1e-12)[:, None]
 
 
+def centre(heads: Heads) -> None:
+    """Take the heads' mean off each, so that whatever their number the mean reward starts at 0.
+
+    Few steps never erase the start of a reward. K random ones average out, a single one would keep it.
+    """
+    with torch.no_grad():
+        heads.weight -= heads.weight.mean(dim=0)
+
+
 class MixtureMethod(Together):
     """A method with K linear heads and mixture weights; subclasses say how both are learnt.
 
@@ -111,7 +121,7 @@ class MixtureMethod(Together):
             heads=self.heads,
             pairs=(pairs.responses, pairs.chosen, pairs.rejected),
             alpha=self.settings.alpha,
-            validate=validate if len(validation) and self.settings.early_stopping else None,
+            validate=validate if len(validation) and self.settings.stops_early else None,
             patience=self.settings.patience,
         )
         (self.history,) = yield [job]
@@ -156,18 +166,23 @@ class MixtureMethod(Together):
         loss: Callable[[Tensor], Tensor],
         n: int,
         validate: Callable[[], float] | None,
-        on_epoch: Callable[[int], None] | None = None,
+        on_step: Callable[[int], None] | None = None,
     ) -> None:
-        """Minimise `loss` over the n training pairs by the settings' schedule; `validate` chooses the epoch."""
+        """Minimise `loss` over the n training pairs by the settings' schedule; `validate` chooses the epoch.
+
+        `on_step` is called before each step with its number; where it changes the loss, losses need not fall from one
+        epoch to the next, so that training then runs to its end.
+        """
+        steps = count()
         self.history = train(
             model,
             loss,
             n,
             self.settings.stage1_schedule(),
             self.generator("order"),
-            validate=validate if self.settings.early_stopping else None,
-            patience=0 if on_epoch else self.settings.patience,  # alternating steps need not fall one after the other
-            on_epoch=on_epoch,
+            validate=validate if self.settings.stops_early else None,
+            patience=0 if on_step else self.settings.patience,
+            on_batch=(lambda _: on_step(next(steps))) if on_step else None,
         )
 
     def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
@@ -230,6 +245,7 @@ class MixtureMethod(Together):
     def _make_heads(self, pairs: Pairs) -> Heads:
         d = pairs.responses.shape[1]
         heads = Heads(self.settings.heads, d, self.generator("heads"), self.settings.torch_dtype)
+        centre(heads)
         return heads.to(self.settings.torch_device)
 
     def _make_weights(self, pairs: Pairs) -> nn.Module:
@@ -322,8 +338,11 @@ class TwoStage(MixtureMethod):
         return self.stage2 is not None
 
     def stage1_key(self) -> Hashable | None:
-        """Return the settings: stage 1 alone and both stages share it; a further subclass may fit otherwise."""
-        return (TwoStage, self.settings) if type(self) in (TwoStage, PromptOnly) else None
+        """Return the settings that stage 1 reads: rows that differ in stage 2 alone share it."""
+        if type(self) not in (TwoStage, PromptOnly, CriterionRead):
+            return None  # a further subclass may fit otherwise
+        read = {} if self.settings.stage1_context else {"router_input": "context"}
+        return TwoStage, replace(self.settings, **read)
 
     def share_stage1(self, fitted: Self) -> Self:
         """Take over heads, router and scale of a method of the same `stage1_key`, without its stage 2."""
@@ -508,3 +527,19 @@ class PromptOnly(TwoStage):
     def adapting(self, context_pairs: Pairs, validation: Pairs | None = None) -> Training[None]:
         """Do nothing: this row shows what stage 1 reaches without contexts."""
         yield from ()
+
+
+class CriterionRead(TwoStage):
+    """MiCRo whose router reads the stated criterion by itself in stage 2; nothing else differs."""
+
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        super().__init__(settings, seed)
+        self.settings = replace(self.settings, router_input="criterion")
+
+
+class Converged(TwoStage):
+    """MiCRo whose stage 1 runs until validation pairs no longer improve, see `Settings.converged`."""
+
+    def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        super().__init__(settings, seed)
+        self.settings = self.settings.converged()

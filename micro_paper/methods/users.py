@@ -21,7 +21,8 @@ class UserMethod(GroupHeads):
     """The margin of a pair is sum_k c_uk D_k: K shared rewards, and coefficients c_u of the user who gave the label.
 
     The user is named in training and at test. Neither prompt nor context features are read. Subclasses say how c_u is
-    learnt.
+    learnt. These rows are references that know more than the paper's: where the settings state the steps that match
+    those, training runs until validation pairs no longer improve instead.
 
     Attributes:
         names: known users, (U,), sorted.
@@ -35,6 +36,8 @@ class UserMethod(GroupHeads):
 
     def __init__(self, settings: Settings | Mapping[str, Any] | None = None, seed: int = 0) -> None:
         super().__init__(settings, seed)
+        if self.settings.steps:
+            self.settings = self.settings.converged()
         self.names: np.ndarray | None = None
         self.table: Tensor
         self._names_users: bool | None = None
@@ -53,12 +56,22 @@ class UserMethod(GroupHeads):
         self.weights = self._make_users(pairs, user).to(device)
 
         def validate() -> float:
+            self._settle(pairs, user)
             margin = (self._trained_table()[held_user] * self._margins(held_out)).sum(dim=1)
             return -log_preference(margin).mean().item()
 
         model = nn.ModuleList([self.heads, self.weights])
         loss = self._loss(pairs, user)
-        self._train(model, loss, len(pairs), validate if len(validation) else None)
+        chooses = len(validation) > 0 and self.settings.stops_early
+        per_epoch = self.settings.stage1_schedule().per_epoch(len(pairs))
+
+        def settle(step: int) -> None:
+            if step and step % per_epoch == 0:
+                self._settle(pairs, user)
+
+        self._train(model, loss, len(pairs), *((validate, None) if chooses else (None, settle)))
+        if not chooses:
+            self._settle(pairs, user)
         with torch.no_grad():
             self.table = self._trained_table()
         self._trained = self.names, self.table
@@ -151,6 +164,14 @@ class UserMethod(GroupHeads):
     def _loss(self, pairs: Pairs, user: Tensor):
         """Return the loss of a minibatch, as `training.train` wants it."""
         raise NotImplementedError
+
+    def _settle(self, pairs: Pairs, user: Tensor) -> None:
+        """Fit what is learnt about users to the rewards as they are, after each epoch; by default nothing.
+
+        Args:
+            pairs: those of training, with scaled features.
+            user: of each, (n,).
+        """
 
     def _refit(self, scaled: Pairs, margins: Tensor, user: Tensor, start: Tensor) -> Tensor:
         """Return the coefficients of the users 0 .. U' - 1 of n labelled pairs, (U', K).

@@ -1,4 +1,7 @@
-"""Verdicts on the paper's claims, from intervals, by rules that were fixed before any result."""
+"""Verdicts on the paper's claims, from intervals, by rules that were fixed before any result.
+
+No interval over fewer than `FEWEST` prompts decides anything: the variance of so few is hardly known.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ from micro_paper.errors import InputError
 from micro_paper.intervals import Interval
 
 HOLDS, DOES_NOT, CANNOT_TELL = "holds", "does not", "cannot tell"
+# Kinds of evidence that a verdict also rests on: a control must be exceeded too, and what is judged must be readable.
+CONTROL, READABLE = "control", "readable"
+SHOWN = "shown"  # stands beside, and nothing rests on it
+FEWEST = 10  # prompts or topics
+EQUAL, FLAT = 0.02, 0.01  # margins of an equivalence and of a flat step
+LEVEL = 0.05  # of the tests behind the verdicts, after Holm's adjustment where a claim has several parts
 
 
 def judge_identity(gap: float, tolerance: float = 1e-6) -> str:
@@ -29,7 +38,13 @@ def _ends(interval: Interval) -> tuple[float, float]:
     return steady(interval.low), steady(interval.high)  # no verdict hangs on a rounding error
 
 
+def _few(interval: Interval) -> bool:
+    return interval.n_groups < FEWEST  # nan, repeats alone, is not few
+
+
 def _above_zero(interval: Interval) -> str:
+    if _few(interval):
+        return CANNOT_TELL
     low, high = _ends(interval)
     if low > 0:
         return HOLDS
@@ -41,10 +56,12 @@ def judge_ordering(*differences: Interval) -> str:
     return _all_parts([_above_zero(interval) for interval in differences])
 
 
-def judge_equivalence(*differences: Interval, margin: float = 0.02) -> str:
+def judge_equivalence(*differences: Interval, margin: float = EQUAL) -> str:
     """Judge "a is close to b": holds if all of a - b lie in +-margin, does not if any is outside."""
 
     def one(interval: Interval) -> str:
+        if _few(interval):
+            return CANNOT_TELL
         low, high = _ends(interval)
         if -margin <= low and high <= margin:
             return HOLDS
@@ -53,7 +70,7 @@ def judge_equivalence(*differences: Interval, margin: float = 0.02) -> str:
     return _all_parts([one(interval) for interval in differences])
 
 
-def judge_trend(*slopes: Interval, expected: str | Sequence[str] = "up", flat: float = 0.01) -> str:
+def judge_trend(*slopes: Interval, expected: str | Sequence[str] = "up", flat: float = FLAT) -> str:
     """Judge a trend on the interval of its slope, or of each step.
 
     `expected` is "up", "down" or "flat", one for all or one a step. A step expected up holds above 0; below
@@ -79,7 +96,24 @@ def judge_trend(*slopes: Interval, expected: str | Sequence[str] = "up", flat: f
 
 def judge_value(printed: float, interval: Interval, *, comparable: bool, widen: float = 0.01) -> str:
     """Judge a printed value by our widened interval; cannot tell without the paper's backbone and data."""
-    if not comparable:
+    if not comparable or _few(interval):
         return CANNOT_TELL
     low, high = _ends(interval)
     return HOLDS if steady(low - widen) <= printed <= steady(high + widen) else DOES_NOT
+
+
+def p_of_verdict(kind: str, interval: Interval, verdict: str) -> float:
+    """Return the p-value of a part's verdict: 1 less the level of the widest interval that still gives it.
+
+    Args:
+        kind: "ordering", "equivalence", "up", "down" or "flat".
+        interval: of the part.
+        verdict: that `judge_ordering`, `judge_equivalence` or `judge_trend` gave it; 1 where it cannot tell.
+    """
+    if verdict == CANNOT_TELL:
+        return 1.0
+    margin = {"equivalence": EQUAL, "flat": FLAT}.get(kind, 0.0)
+    above = steady(interval.low) > 0 or steady(interval.high) < 0
+    if kind in ("up", "down") and not above:
+        margin = FLAT  # flat, where a rise or a fall was expected
+    return max(interval.p_of(margin), interval.p_of(-margin))

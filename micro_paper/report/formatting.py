@@ -202,19 +202,21 @@ def pictures(figure: Figure) -> dict[str, bytes]:
 
 
 def parquet(frame: pd.DataFrame) -> bytes:
-    """Return predictions as Parquet: `p` to four decimals on the same side of 1/2, texts as dictionaries.
+    """Return predictions as Parquet: `p` to four decimals on the same side of 1/2, `right` as it is, texts coded.
 
     Raises:
-        InputError: there is no column `p`, or not all of it lies in [0, 1].
+        InputError: there is no column `p` or `right`, or not all of it lies in [0, 1].
     """
     import pyarrow
     from pyarrow import parquet as writer
 
-    if "p" not in frame:
-        raise InputError("predictions need a column 'p', the probability that the chosen response wins")
-    exact = frame["p"].to_numpy(np.float64)
+    given = [name for name in ("p", "right") if name in frame]
+    if len(given) != 1:
+        raise InputError("predictions need a column 'p', the probability that the chosen response wins, or 'right'")
+    exact = frame[given[0]].to_numpy(np.float64)
     if not ((exact >= 0) & (exact <= 1)).all():
-        raise InputError(f"p must lie in [0, 1], row {int(np.argmin((exact >= 0) & (exact <= 1)))} does not")
+        row = int(np.argmin((exact >= 0) & (exact <= 1)))
+        raise InputError(f"{given[0]} must lie in [0, 1], row {row} does not")
     short = exact.round(PLACES)
     step = 10.0**-PLACES  # rounding must not turn a decision into a tie, nor a doubt into certainty
     short = np.where((short == 0.5) & (exact != 0.5), 0.5 + step * np.sign(exact - 0.5), short)
@@ -222,8 +224,9 @@ def parquet(frame: pd.DataFrame) -> bytes:
     arrays = {}
     for name in frame.columns:
         column = frame[name]
-        if name == "p":
-            arrays[name] = pyarrow.array(short.astype(np.float32))
+        if name in given:
+            values = short if name == "p" else exact
+            arrays[name] = pyarrow.array(values.astype(np.float32))
         elif pd.api.types.is_integer_dtype(column) or pd.api.types.is_bool_dtype(column):
             arrays[name] = pyarrow.array(pd.to_numeric(column, downcast="integer").to_numpy())
         elif pd.api.types.is_float_dtype(column):

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from micro_paper.report.plots import ticks_at
 from micro_paper.report.style import GREY, TEXT, PaperFigure, distinct, method_style, name_rows, need, styled
 
-COLUMNS = ("people_with", "method", "labels", "metric", "gain", "low", "high", "control", "n_people")
+COLUMNS = ("people_with", "method", "labels", "metric", "gain", "low", "high", "control", "n_people", "noise_limit")
+BAND = "#D9D9D9"
 
 
 @styled
@@ -17,10 +18,10 @@ def people_figure(gains: pd.DataFrame) -> Figure:
     """Draw what rows gain in accuracy by a person's own labels, a row of panels for the people of each largest budget.
 
     Left: against the number of labels. Right: at the largest number, with 95 % intervals over people, the largest gain
-    first. Controls are hollow, their lines thin and grey.
+    first; a grey bar reaches to the row's own limit of noise. Controls are hollow, their lines thin and grey.
 
     Args:
-        gains: as `persons.gains_table` makes it; accuracy is drawn.
+        gains: as `person_noise.against_noise` makes it; accuracy is drawn.
     """
     need(gains, *COLUMNS)
     gains = gains[gains.metric == "accuracy"]
@@ -35,7 +36,7 @@ def people_figure(gains: pd.DataFrame) -> Figure:
         _curves(left, part, distinct(last.method))
         _intervals(right, last)
         left.set(title=f"{part.n_people.iloc[0]} people", ylabel="gain in accuracy")
-        right.set_title(f"at {most} labels, 95 % intervals")
+        right.set_title(f"at {most} labels; grey: by noise alone")
     axes[-1][0].set_xlabel("labels of the person")
     axes[-1][1].set_xlabel("gain in accuracy")
     return figure
@@ -62,6 +63,7 @@ def _curves(ax: Axes, part: pd.DataFrame, methods: list[str]) -> None:
 def _intervals(ax: Axes, last: pd.DataFrame) -> None:
     ax.axvline(0, color=GREY, linewidth=0.7)
     for place, row in enumerate(last.itertuples()):
+        ax.barh(place, max(row.noise_limit, 0), height=0.8, color=BAND, zorder=0)
         ax.plot([row.low, row.high], [place, place], color=method_style(row.method).colour, linewidth=1.2)
         ax.plot([row.gain], [place], linestyle="", **_look(row.method, bool(row.control)))
     names = [

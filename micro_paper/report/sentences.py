@@ -212,27 +212,24 @@ def deeper(gains: pd.DataFrame, scores: pd.DataFrame) -> str:
     )
 
 
-def persons(gains: pd.DataFrame, noise: pd.DataFrame) -> str:
+def persons(gains: pd.DataFrame) -> str:
     """Return what a person's own labels bring, a line of Markdown for the people of each largest number of labels.
 
-    A row counts whose gain lies above 0 by Holm's p-value (.05) and above what noise alone gives.
-
     Args:
-        gains: as `experiments.persons.gains_table` makes it; accuracy at the largest numbers of labels is read.
-        noise: budget and noise_limit, as `experiments.planted_taste.power` gives them.
+        gains: as `experiments.person_noise.against_noise` makes it, which says what counts; accuracy at the largest
+            numbers of labels is read.
     """
-    limits = noise.set_index("budget")["noise_limit"]
     accuracy = gains[(gains.metric == "accuracy") & (gains.labels == gains.people_with)]
     lines = []
     for most, part in accuracy.groupby("people_with", sort=False):
-        counts = (part.gain > 0) & (part.p_holm < 0.05) & (part.gain > limits.get(most, 0.0))
         rows, controls = part[~part.control.astype(bool)], part[part.control.astype(bool)]
         best = rows.loc[rows.gain.idxmax()]
         top = f"`{best.method}` {interval(best.gain, best.low, best.high, '+.3f')}"
         lines.append(
-            f"- With {most} labels of each of {part.n_people.iloc[0]} people {counts[rows.index].sum()} of {len(rows)} "
-            f"rows gain accuracy beyond noise, at most {top}; so do {counts[controls.index].sum()} of "
-            f"{len(controls)} controls."
+            f"- With {most} labels of each of {part.n_people.iloc[0]} people {rows.counts.sum()} of {len(rows)} rows "
+            f"gain accuracy by Holm over rows and beyond their own noise ({rows.counts_uncorrected.sum()} without "
+            f"Holm); the largest gain is {top}, noise alone gives {shown(best.noise_limit, '+.3f')} at most. So do "
+            f"{controls.counts.sum()} of {len(controls)} controls."
         )
     return "\n".join(lines)
 
@@ -252,6 +249,41 @@ def disagreement(agreement: pd.DataFrame, power: pd.DataFrame) -> str:
     planted = power[power.taste == "planted"]
     seen = ", ".join(f"{shown(r.seen, '.2f')} at {r.budget}" for r in planted.itertuples())
     return "\n".join([*lines, f"- Share of draws in which a planted taste is seen, by labels of a person: {seen}."])
+
+
+def lost(attribution: pd.DataFrame, readability: pd.DataFrame) -> str:
+    """Return what learned and true heads reach by what the router reads, and how a probe tells the criterion.
+
+    Args:
+        attribution: as `experiments.attribution.attribution` makes it; the mean over attributes is read.
+        readability: as `experiments.attribution.readability` makes it.
+
+    Returns:
+        A line of Markdown a data set.
+    """
+    lines = []
+    average = attribution[attribution.attribute == MACRO]
+    for dataset, part in average.groupby("dataset", sort=False):
+        parts = []
+        for heads, text in {"learned": "learned heads reach", "true levels": "the true levels as heads"}.items():
+            if told := _by_reading(part[part.heads == heads]):
+                parts.append(f"{text} {told}")
+        probes = readability[readability.dataset == dataset]
+        lines.append(
+            f"- On {dataset}, all else as in `micro`, {'; '.join(parts)}. A linear probe tells the criterion in "
+            f"{_by_reading(probes)}; the most frequent one is {shown(probes.chance.iloc[0])} of the pairs."
+        )
+    return "\n".join(lines)
+
+
+def _by_reading(rows: pd.DataFrame) -> str:
+    found = rows.set_index("reading")
+    texts = {"last token": "by the last token", "criterion": "by the criterion's mean", "one-hot": "by its number"}
+    return ", ".join(
+        f"{interval(*found.loc[reading, ['value', 'low', 'high']])} {text}"
+        for reading, text in texts.items()
+        if reading in found.index
+    )
 
 
 def ranks(table: pd.DataFrame) -> str:

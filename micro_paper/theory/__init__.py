@@ -14,6 +14,7 @@ from micro_paper.theory.split import (
     cross_entropy,
     decompose_error,
     information_budget,
+    selection_information,
     split,
 )
 
@@ -30,5 +31,6 @@ __all__ = [
     "decompose_error",
     "information_budget",
     "raw_score_bound",
+    "selection_information",
     "split",
 ]

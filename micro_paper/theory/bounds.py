@@ -1,4 +1,7 @@
-"""From the paper's bound to the truth in proved steps, and from above: a sandwich around the irreducible error."""
+"""From the paper's bound to the truth in proved steps, and from above: a sandwich around the irreducible error.
+
+As for the split, the pair A that is shown is independent of the group Z given the prompt X.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def _array(name: str, value, ndim: int) -> np.ndarray:
     return array
 
 
-def _weights(name: str, value, shape: tuple[int, ...], sum_axes: tuple[int, ...]) -> np.ndarray:
+def weights_of(name: str, value, shape: tuple[int, ...], sum_axes: tuple[int, ...]) -> np.ndarray:
     """Return non-negative weights of `shape` that sum to exactly 1 over `sum_axes`."""
     array = _array(name, value, len(shape))
     if array.shape != shape:
@@ -74,9 +74,9 @@ class Population:
         uniform = np.full(x, 1 / x)
         prompts = uniform if self.prompt_weights is None else self.prompt_weights
         object.__setattr__(self, "rewards", rewards)
-        object.__setattr__(self, "group_weights", _weights("group_weights", self.group_weights, (x, k), (1,)))
-        object.__setattr__(self, "pair_weights", _weights("pair_weights", self.pair_weights, (x, n, n), (1, 2)))
-        object.__setattr__(self, "prompt_weights", _weights("prompt_weights", prompts, (x,), (0,)))
+        object.__setattr__(self, "group_weights", weights_of("group_weights", self.group_weights, (x, k), (1,)))
+        object.__setattr__(self, "pair_weights", weights_of("pair_weights", self.pair_weights, (x, n, n), (1, 2)))
+        object.__setattr__(self, "prompt_weights", weights_of("prompt_weights", prompts, (x,), (0,)))
 
     @cached_property
     def margins(self) -> np.ndarray:

@@ -1,4 +1,10 @@
-"""The exact split of what a single Bradley-Terry model pays on a population of groups."""
+"""The exact split of what a single Bradley-Terry model pays on a population of groups.
+
+The split assumes that the pair A which is shown is independent of the group Z given the prompt X: pi(a, b | x) is one
+for all groups. Where the pair depends on the group, seeing it tells about the group already, by
+`selection_information`, and the split is not that of the data. The information budget assumes that A is independent of
+(Z, C), group and context, given X, and that Y is independent of C given X, A and Z.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +14,13 @@ import numpy as np
 from scipy.special import expit, xlogy
 
 from micro_paper.errors import InputError
-from micro_paper.theory.population import Population
+from micro_paper.theory.population import Population, weights_of
 from micro_paper.theory.solver import BestReward, best_reward
 
 
 @dataclass(frozen=True, eq=False)
 class ErrorDecomposition:
-    """L_CE of the best single reward, split; all in nats, averages over prompts and pairs.
+    """L_CE of the best single reward, split; all in nats, averages over prompts and pairs. A independent of Z given X.
 
     cross_entropy = conditional_entropy + group_information + misspecification, and
     group_information >= pointwise_bound >= paper_bound.
@@ -85,8 +91,31 @@ def mutual_information(population: Population) -> float:
     return population.mean(np.einsum("xk,xkab->xab", population.group_weights, divergence))
 
 
+def selection_information(group_weights, pairs_given_group, prompt_weights=None) -> float:
+    """I(A; Z | X) = E_x sum_k P(z = k | x) KL(P(a | x, z = k) || P(a | x)), in nats: 0 where the split is exact.
+
+    Args:
+        group_weights: P(z = k | x), (X, K).
+        pairs_given_group: P(a | x, z = k), (X, K, A): which of A pairs is shown to whom.
+        prompt_weights: P(x), (X,); None = uniform.
+
+    Raises:
+        InputError: a shape, a sign or a sum is wrong; the message names the argument.
+    """
+    shown = np.asarray(pairs_given_group, dtype=np.float64)
+    if shown.ndim != 3 or 0 in shown.shape:
+        raise InputError(f"pairs_given_group must be (X, K, A), got shape {shown.shape}")
+    x, k, a = shown.shape
+    shown = weights_of("pairs_given_group", shown, (x, k, a), (2,))
+    groups = weights_of("group_weights", group_weights, (x, k), (1,))
+    prompts = weights_of("prompt_weights", np.full(x, 1 / x) if prompt_weights is None else prompt_weights, (x,), (0,))
+    marginal = np.einsum("xk,xka->xa", groups, shown)
+    ratio = np.divide(shown, marginal[:, None], out=np.ones_like(shown), where=shown > 0)
+    return max(float(np.einsum("x,xk,xka->", prompts, groups, xlogy(shown, ratio))), 0.0)  # rounding only
+
+
 def decompose_error(rewards, group_weights, pair_weights, prompt_weights=None) -> ErrorDecomposition:
-    """Split the error of the best single Bradley-Terry reward, exactly.
+    """Split the error of the best single Bradley-Terry reward, exactly, where A is independent of Z given X.
 
     Args:
         rewards: r_k(x, a), (X, K, N), numpy or torch; float64 inside.
@@ -154,7 +183,8 @@ def information_budget(
 ) -> InformationBudget:
     """Split the irreducible error by what removes it: I(Y; Z | X, A) = I(Y; C | X, A) + I(Y; Z | X, A, C).
 
-    The context tells about the group only: Y and C are independent given X, A, Z.
+    The pair is independent of group and context given the prompt (A of (Z, C) given X), and the context tells about the
+    group only (Y of C given X, A, Z).
 
     Args:
         rewards: (X, K, N).

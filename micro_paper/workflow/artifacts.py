@@ -127,7 +127,7 @@ class Artifacts:
         Raises:
             InputError: a column has no meaning, a cell is neither number nor text, or the pivot's cells are not unique.
         """
-        name = self._stem("table", number, slug)
+        name, caption = self._stem("table", number, slug), self._said(caption)
         columns = meanings(name.removeprefix("table_"), frame.columns)
         shown = Shown(title(name), caption, formatting.display_frame(frame, formats, pivot, display))
         legend = "; ".join(f"**{code}** {text}" for code, text in shown.legend.items())
@@ -150,7 +150,7 @@ class Artifacts:
 
     def figure(self, figure: Figure, number: int | str, slug: str, caption: str) -> Figure:
         """Write `figure_NN_slug` as PNG and PDF, same bytes for the same figure; return it, still open."""
-        name = self._stem("figure", number, slug)
+        name, caption = self._stem("figure", number, slug), self._said(caption)
         for ending, content in formatting.pictures(figure).items():
             self._write(f"figures/{name}.{ending}", content, caption, {})
         return figure
@@ -170,14 +170,14 @@ class Artifacts:
         name: str = "predictions",
         caption: str = "Predicted probability of every pair.",
     ) -> None:
-        """Write per-pair probabilities as compact Parquet: `p` in 32 bits, texts as dictionaries.
+        """Write per-pair probabilities or decisions as compact Parquet: `p` or `right` in 32 bits, texts coded.
 
         Raises:
-            InputError: there is no column `p` in [0, 1], a column has no meaning, or the profile's predictions
-                would exceed 10 MB; with methods of one's own, which are not published, they may.
+            InputError: there is no column `p` or `right` in [0, 1], a column has no meaning, or the profile's
+                predictions would exceed 16 MB; with methods of one's own, which are not published, they may.
         """
         stem("table", 0, name)
-        columns = meanings("predictions", frame.columns)
+        columns = meanings(name, frame.columns)
         content = formatting.parquet(frame)
         file = f"results/{name}.parquet"
         others = [p for p in (self.build / "results").glob("*.parquet") if p.name != f"{name}.parquet"]
@@ -228,6 +228,11 @@ class Artifacts:
         """Return where a published file lies before it is published."""
         kind, _, name = file.split("/")
         return self.build / kind / name
+
+    def _said(self, caption: str) -> str:
+        """Return the caption with how many pairs train methods, where the notebook caps them."""
+        most = self._origin["parameters"].get("most_train_pairs")
+        return f"{caption} At most {most:,} pairs of a data set train in each fold." if most else caption
 
     def _line(self, entries: list[dict[str, Any]]) -> bytes:
         """Return the notebook's manifest with these files."""

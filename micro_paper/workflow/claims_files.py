@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from micro_paper import files
-from micro_paper.claims import evidence
-from micro_paper.claims.judge import FILES, KINDS, SOURCE_COLUMNS, VERDICTS, judge
+from micro_paper.claims import evidence, protocol
+from micro_paper.claims.judge import BESIDE, FILES, KINDS, SOURCE_COLUMNS, VERDICTS, judge
 from micro_paper.errors import InputError, MissingError, suggest
 from micro_paper.paper import values as paper_values
 from micro_paper.paths import build_dir, project_root
 from micro_paper.workflow import manifest
 
+MISSING = ("printed", "free", "n_prompts")  # numbers that a part may lack
 JUDGED = {"micro": "verdict", "micro_plus": "micro_plus_verdict"}
 
 
@@ -155,37 +156,43 @@ def read_evidence(path: Path) -> pd.DataFrame:
     Raises:
         InputError: names the file, the row (counted from 1) and what is wrong with it.
     """
-    texts = {name: str for name in ("claim", "method", "dataset", "part", "kind")}
+    texts = {name: str for name in ("claim", "method", "dataset", "part", "kind", "row", "reference", "attribute")}
     try:
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"printed": [""]})
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=dict.fromkeys(MISSING, [""]))
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} cannot be read: {error}; run its notebook again") from None
     if list(table.columns) != list(evidence.COLUMNS):
         raise InputError(f"{path.name} must have the columns {', '.join(evidence.COLUMNS)}")
     rules = paper_values.claims().set_index("id")["rule"]
-    parts = set()
+    parts, plan = set(), protocol.read()
     for number, line in enumerate(table.itertuples(), start=1):
-        if wrong := next(_wrong(line, rules, parts), None):
+        if wrong := next(_wrong(line, rules, parts, plan), None):
             raise InputError(f"{path.name}, row {number}: {wrong}")
     return table
 
 
-def _wrong(line: tuple, rules: pd.Series, parts: set) -> Iterator[str]:
+def _wrong(line: tuple, rules: pd.Series, parts: set, plan: protocol.Protocol) -> Iterator[str]:
     if line.claim not in rules:
         yield f"there is no claim {line.claim!r}.{suggest(line.claim, rules.index)}"
         return
     if line.method not in evidence.METHODS:
         yield f"method must be one of {', '.join(evidence.METHODS)}, got {line.method!r}"
-    if line.kind not in KINDS[rules[line.claim]]:
-        kinds = " or ".join(KINDS[rules[line.claim]])
-        yield f"{line.claim} is judged by {rules[line.claim]}, so kind must be {kinds}, got {line.kind!r}"
+    if line.kind not in (kinds := (*KINDS[rules[line.claim]], *BESIDE)):
+        yield f"{line.claim} is judged by {rules[line.claim]}, so kind must be {' or '.join(kinds)}, got {line.kind!r}"
+    elif wrong := plan.wrong(line.claim, line.method, line.dataset, line.kind, line.row, line.reference):
+        yield wrong
     numbers = [line.value, line.low, line.high]
     if not all(map(_is_number, numbers)) or line.low > line.high:
         yield f"value, low and high must be finite, low <= high, got {numbers}"
     if line.kind == "value" and not _is_number(line.printed):
         yield "evidence of kind value needs the printed value"
-    if not isinstance(line.n_runs, int) or line.n_runs < 1:
-        yield f"n_runs must be a whole number >= 1, got {line.n_runs!r}"
+    for name, count in (("n_runs", line.n_runs), ("n_seeds", line.n_seeds)):
+        if not isinstance(count, int) or count < 1:
+            yield f"{name} must be a whole number >= 1, got {count!r}"
+    if line.kind not in ("identity", "value") and not line.free > 0:
+        yield f"free must be the degrees of freedom of the interval, got {line.free!r}"
+    if line.n_prompts < 2:
+        yield f"n_prompts must be at least 2, or empty where repeats alone vary, got {line.n_prompts!r}"
     key = (line.claim, line.method, line.dataset, line.part)
     if key in parts:
         yield f"{line.claim}, {line.method}, {line.dataset}: the part {line.part!r} is there twice"

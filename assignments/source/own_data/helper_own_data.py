@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from micro_paper import data
-from micro_paper.intervals import bootstrap, paired_bootstrap
+from micro_paper.intervals import Sample
 
 
 def write_example(path="example.jsonl"):
@@ -62,8 +62,7 @@ def answer(history, name):
         "json": json,
         "np": np,
         "pd": pd,
-        "bootstrap": bootstrap,
-        "paired_bootstrap": paired_bootstrap,
+        "Sample": Sample,
     }
     space = given | {"splits": splits, "write_example": write_example, "__name__": "__main__"}
     exec(compile(cell, "<your cell>", "exec"), space)

@@ -5,7 +5,7 @@ Labels are constructed from those levels, not given by people. CARD.md beside th
 
 from micro_paper.data.corpus.compose import compose, levels
 from micro_paper.data.corpus.ratings import RATERS, rater_ratings
-from micro_paper.data.corpus.text import DIMENSIONS, SEALED, cues, phrasings, topics
+from micro_paper.data.corpus.text import DIMENSIONS, SEALED, cues, phrasings, prompt_cues, topics
 from micro_paper.data.corpus.worlds import rpr_rows, topic_tastes
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "cues",
     "levels",
     "phrasings",
+    "prompt_cues",
     "rater_ratings",
     "rpr_rows",
     "topic_tastes",

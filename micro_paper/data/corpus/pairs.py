@@ -1,4 +1,4 @@
-"""Which responses of a topic are compared, and which pairs a taste can judge, balanced by length."""
+"""Which responses of a topic are compared, and which pairs a taste can judge, balanced by length and surface counts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from micro_paper.data.corpus.compose import compose, generator, levels
+from micro_paper.data.corpus.surface import not_meant, surface_counts
 from micro_paper.data.corpus.text import DIMENSIONS, WORDINGS
 
 LONGEST_GAP = 6  # words between two compared responses
+KEPT = 0.6  # of the pairs that a dimension could judge, those whose surface counts balance best
 ACCURACY = DIMENSIONS.index("factual accuracy")
 
 
@@ -23,8 +25,9 @@ class Candidates:
         wording: (n,) number of their prompt.
         margin: (n, 9) level of the first less that of the second, in the order of DIMENSIONS.
         gap: (n,) words of the first less those of the second.
-        decided: (n, 9) whether a dimension may judge the pair: its levels differ, and among all such pairs of the
-            wording that differ in length the longer response wins one half.
+        decided: (n, 9) whether a dimension may judge the pair: its levels differ, among all such pairs of the wording
+            that differ in length the longer response wins one half, and those were kept whose winners have no more of
+            any surface count than their losers, as far as the topic's pairs allow.
     """
 
     pairs: np.ndarray
@@ -87,13 +90,43 @@ def candidates(slug: str, seed: int = 0) -> Candidates:
     keep = (place[first] == place[second]) & (abs(gap) <= LONGEST_GAP) & twin & margin.any(axis=1)
     first, second, margin, gap = first[keep], second[keep], margin[keep], gap[keep]
     wording = place[first]
-    rng = generator("balance", seed, slug)
+    counts = surface_counts([r.text for r in pool])  # in standard deviations over the topic
+    scale = counts.std(axis=0)
+    counts = np.divide(counts, scale, out=np.zeros_like(counts), where=scale > 0)
+    counts = counts[first] - counts[second]
+    rng = np.random.default_rng(generator("balance", seed, slug).getrandbits(64))
     decided = np.zeros(margin.shape, bool)
-    for w in range(WORDINGS):
-        for z in range(len(DIMENSIONS)):
-            here = np.flatnonzero((wording == w) & (margin[:, z] != 0))
-            signs = np.sign(margin[here, z] * gap[here])
-            longer, shorter, even = (list(here[signs == s]) for s in (1, -1, 0))
-            n = min(len(longer), len(shorter))
-            decided[[*rng.sample(longer, n), *rng.sample(shorter, n), *even], z] = True
+    for z, dimension in enumerate(DIMENSIONS):
+        excess = np.zeros(counts.shape[1])
+        for w in range(WORDINGS):
+            here = rng.permutation(np.flatnonzero((wording == w) & (margin[:, z] != 0)))
+            side = np.sign(margin[here, z])
+            won = side[:, None] * counts[here] * not_meant(dimension)
+            left, excess = balanced(won, side * np.sign(gap[here]), excess, KEPT)
+            decided[here[left], z] = True
     return Candidates(np.stack([first, second], axis=1), wording, margin, gap, decided)
+
+
+def balanced(won: np.ndarray, longer: np.ndarray, excess: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return which pairs to keep so that winners and losers have like counts, (m,) positions, and the excess then.
+
+    Pairs are left out one by one, always the one without which the summed excess is smallest, until `share` of them are
+    left; the longer response then wins as many pairs as it loses.
+
+    Args:
+        won: (n, k) counts of the winner less those of the loser.
+        longer: (n,) 1 where the longer response wins, -1 where the shorter does, 0 at equal lengths.
+        excess: (k,) summed over the pairs kept before.
+        share: of the pairs to keep, above 0; fewer only where lengths would not balance.
+    """
+    left = np.ones(len(won), bool)
+    total = excess + won.sum(axis=0)
+    while left.any():
+        tilt = int(longer[left].sum())
+        if tilt == 0 and left.sum() <= share * len(won):
+            break
+        may = np.flatnonzero(left & ((longer == np.sign(tilt)) if tilt else True))
+        gone = may[((total - won[may]) ** 2).sum(axis=1).argmin()]
+        left[gone] = False
+        total = total - won[gone]
+    return np.flatnonzero(left), total

@@ -86,6 +86,16 @@ class Cue:
     test: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class PromptCue:
+    """A hint in the prompt of bundled-rpr: people whom the dimension matters to say such things more often."""
+
+    name: str
+    dimension: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
 def parse_topics(lines: Iterable[str], name: str = "topics") -> list[Topic]:
     """Return the topics of a file.
 
@@ -158,8 +168,15 @@ def cues() -> tuple[Cue, ...]:
 
 
 @lru_cache(maxsize=1)
+def prompt_cues() -> tuple[PromptCue, ...]:
+    """Return the cues of bundled-rpr, 20 sentences each for training and 20 for test."""
+    table = json.loads((FOLDER / "prompt_cues.json").read_text(encoding="utf-8"))
+    return tuple(PromptCue(n, c["dimension"], tuple(c["train"]), tuple(c["test"])) for n, c in table.items())
+
+
+@lru_cache(maxsize=1)
 def phrasings() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Return dimension -> {"train": 8, "test": 4, "fixed": 1} sentences."""
+    """Return dimension -> {"train": 20, "test": 20, "fixed": 1} sentences."""
     table = json.loads((FOLDER / "criteria.json").read_text(encoding="utf-8"))
     return {
         d: {"train": tuple(table[d]["train"]), "test": tuple(table[d]["test"]), "fixed": (CRITERIA["rpr"][d],)}

@@ -20,11 +20,14 @@ class Truth:
 
     Attributes:
         pair_id: (n,) of the rows.
-        taste: (n, 9) P(z | prompt), in the order of `corpus.DIMENSIONS`; with a stated criterion, that dimension.
-        posterior: (n, 9) P(z | prompt, pair): only dimensions that decide the pair can have judged it.
-        z: (n,) number of the dimension that judged.
+        taste: (n, G) P(z | prompt) of each group: a dimension that alone decides, in the order of `corpus.DIMENSIONS`
+            (with reversals the stated one), or a taste of bundled-rpr and its companions.
+        posterior: (n, G) P(z | prompt, pair): only dimensions that decide the pair can have judged it.
+        z: (n,) number of the group that judged.
+        stated: (n,) number of the dimension that the row's attribute names.
         chosen, rejected: (n, 9) true rewards, the levels of the two responses.
-        p_chosen: (n,) probability of this row's label given prompt, criterion and pair.
+        likelihood: (n, G) probability of this row's label given pair and group.
+        p_chosen: (n,) the same given prompt, stated criterion and pair.
         flipped: share of labels against the taste that gave them, by design.
         cue: (n,) name of the audience, "none" for neutral prompts.
     """
@@ -33,11 +36,18 @@ class Truth:
     taste: np.ndarray
     posterior: np.ndarray
     z: np.ndarray
+    stated: np.ndarray
     chosen: np.ndarray
     rejected: np.ndarray
+    likelihood: np.ndarray
     p_chosen: np.ndarray
     flipped: float
     cue: np.ndarray
+
+    @property
+    def p_untold(self) -> np.ndarray:
+        """(n,) probability of this row's label given prompt and pair alone."""
+        return (self.posterior * self.likelihood).sum(axis=1)
 
     def ceilings(self) -> dict[str, float]:
         """Return what no method can beat, but by chance.
@@ -50,19 +60,20 @@ class Truth:
         p = self.p_chosen
         with np.errstate(invalid="ignore"):  # a stated criterion has P(z | prompt) = 0 for the others
             blind = self.taste.mean(axis=0) * self.posterior / self.taste
-        lean = (blind * np.sign(self.chosen - self.rejected)).sum(axis=1)
+        lean = (blind * (self.likelihood - 0.5)).sum(axis=1)
+        knowing = self.likelihood[np.arange(len(p)), self.z]
         guess = np.where(np.isclose(lean, 0), 0.5, lean > 0)
         return {
             "bayes_accuracy": float(np.maximum(p, 1 - p).mean()),
             "bayes_accuracy_here": float(np.where(p == 0.5, 0.5, p > 0.5).mean()),
             "bayes_nll": float(-np.log(p).mean()),
             "blind_accuracy": float(guess.mean()) if np.isfinite(lean).all() else float("nan"),
-            "told_accuracy": 1 - self.flipped,
+            "told_accuracy": float(np.maximum(knowing, 1 - knowing).mean()),
         }
 
 
 def truth(name: str, split: str = "train", **options: Any) -> Truth:
-    """Return the ground truth of a split of bundled-audience, -topics, -rpr or -rpr-balanced.
+    """Return the ground truth of a split of a bundled world with judgements.
 
     Args:
         name, split, options: as for `micro_paper.data.load`.
@@ -72,12 +83,12 @@ def truth(name: str, split: str = "train", **options: Any) -> Truth:
     """
     if name not in SOURCES:
         raise InputError(f"no truth about {name!r}: use one of {', '.join(SOURCES)}, or rater_ratings for ratings")
-    own = {k: options[k] for k in ("seed", "sealed", "phrasing") if k in options}
-    seed, sealed = own.get("seed", 0), own.get("sealed", False)
+    own = {k: options[k] for k in ("seed", "sealed", "phrasing", "labels") if k in options}
+    seed, sealed, labels = own.get("seed", 0), own.get("sealed", False), own.get("labels", "drawn")
     known = dict(
         zip(
             build(name, **own).frame["pair_id"],
-            (j for _, j in judgements(SOURCES[name](own.get("phrasing", "free")), seed, sealed)),
+            (j for _, j in judgements(SOURCES[name](own.get("phrasing") or own.get("labels") or "free"), seed, sealed)),
             strict=True,
         )
     )
@@ -89,9 +100,11 @@ def truth(name: str, split: str = "train", **options: Any) -> Truth:
         taste=np.array([j.taste for j in found]),
         posterior=np.array([j.posterior for j in found]),
         z=np.array([j.z for j in found]),
+        stated=np.array([j.stated for j in found]),
         chosen=np.array([pools[j.slug][j.winner] for j in found]),
         rejected=np.array([pools[j.slug][j.loser] for j in found]),
+        likelihood=np.array([j.likelihood for j in found]),
         p_chosen=np.array([j.p_winner for j in found]),
-        flipped=FLIPPED if name in ("bundled-audience", "bundled-topics") else 0.0,
+        flipped=FLIPPED if name in ("bundled-audience", "bundled-topics") and labels == "drawn" else 0.0,
         cue=np.array([j.cue for j in found]),
     )
