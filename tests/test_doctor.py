@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from micro_paper.workflow import doctor
+from micro_paper.workflow import doctor, manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,7 +60,7 @@ def test_committed_results_match_their_manifests():
     assert good, lines
 
 
-PUBLISHED = sorted({p.name for p in (ROOT / "results").glob("*") if p.is_dir()} - set(doctor.MEASUREMENTS))
+PUBLISHED = manifest.published_profiles(ROOT)
 
 
 def test_measurements_are_no_profile(tmp_path):

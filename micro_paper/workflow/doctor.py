@@ -16,12 +16,6 @@ from micro_paper.workflow.parameters import Value, read_profile
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
-MEASUREMENTS = (
-    "benchmarks",
-    "gpu",
-    "reliability",
-)  # folders of results/ with times and machines: no manifest, no profile
-
 
 def report(root: Path | None = None) -> tuple[list[str], bool]:
     """Return the lines, and whether the profile smoke could run now."""
@@ -48,8 +42,6 @@ def verify(root: Path | None = None) -> tuple[list[str], bool]:
 
     lines, good = [], True
     for profile in manifest.published_profiles(root):
-        if profile in MEASUREMENTS:
-            continue
         problems = publishing.verify(profile, root)
         good = good and not problems
         lines += [f"[wrong] {problem}" for problem in problems]

@@ -17,6 +17,11 @@ from micro_paper.errors import InputError, MissingError, suggest
 
 PREDICTIONS_LIMIT = 16_000_000  # bytes a profile; the repository keeps its predictions small
 PLACE = ("device",)  # parameters that say where a notebook runs, not what it makes
+MEASUREMENTS = (
+    "benchmarks",
+    "gpu",
+    "reliability",
+)  # folders of results/ with times and machines: no manifest, no profile
 
 
 _LINE = {"notebook": str, "profile": str, "hashes": dict, "parameters": dict, "files": list}
@@ -131,9 +136,9 @@ def notebook_path(root: Path, notebook: str) -> Path:
 
 
 def published_profiles(root: Path) -> list[str]:
-    """Return the profiles in `results/`, those too of which a killed publication left drafts alone."""
+    """Return the profiles in `results/`, those too of which a killed publication left drafts alone; no measurements."""
     found = (re.fullmatch(r"([^.]+)|\.([a-z][a-z0-9_-]*)\.(new|old)-.*", p.name) for p in (root / "results").glob("*/"))
-    return sorted({match[1] or match[2] for match in found if match})
+    return sorted({match[1] or match[2] for match in found if match} - set(MEASUREMENTS))
 
 
 def notebook_hash(path: Path) -> str:
