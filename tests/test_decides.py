@@ -62,7 +62,9 @@ def test_every_world_of_a_published_profile_is_in_the_table():
         ("measures.csv", "C45,ordering", "C46,ordering", "'C46' is no claim"),
         ("measures.csv", "cue_probe,chance", "cue_probe,", "both a probe and what it must be above"),
         ("measures.csv", "claim,rule", "claim,rules", "must have the columns"),
-        ("measures.csv", ",.02,3,", ",.02,few,", "min_runs must be a whole number"),
+        ("measures.csv", ",.02,,3,", ",.02,,few,", "min_runs must be a whole number"),
+        ("measures.csv", ",0,.01,", ",0,,", "flat must be a number above 0 for a trend"),
+        ("measures.csv", ",.02,,3,", ",.02,.01,3,", "flat must be a number above 0 for a trend, and empty else"),
         ("worlds.csv", ",decides,", ",proves,", "may must be one of"),
         ("worlds.csv", "bundled-topics,C07 C18", "bundled-audience,C07 C18", "stands twice beside bundled-audience"),
         ("worlds.csv", "bundled-topics,C07 C18", "bundled-topics,C07 C78", "'C78' is no claim"),
@@ -533,7 +535,7 @@ def test_parts_are_adjusted_by_holm():
 def test_holm_takes_the_edge_of_an_equivalence():
     inside, barely = (-0.005, 0.005), (-0.0199, 0.0199)
     kind = {"kind": "equivalence"}
-    assert judged(part("C22", *barely, **kind)).verdict == HOLDS
+    assert judged(part("C34", *barely, **kind)).verdict == HOLDS
     two = [part("C34", *barely, **kind), part("C34", *inside, dataset="bundled-helpsteer", **kind)]
     assert judged(*two).verdict == HOLDS  # the wide one is last in order, so tested at .05
     both = [part("C34", *barely, **kind), part("C34", *barely, dataset="bundled-helpsteer", **kind)]

@@ -113,7 +113,7 @@ class Case:
     def line(self, rows: pd.DataFrame | None) -> dict[str, str | int]:
         """Return the claim's line from its evidence."""
         if rows is None or not (~rows["kind"].isin(BESIDE)).any():
-            why = SMOKE if self.profile == "smoke" else f"this profile has no result on {LACKS[self.needs]}"
+            why = SMOKE if self.profile == "smoke" else self.lacking()
             silent = {"source": "", "ours": "", "n_runs": 0, "why": why}
             return silent | {"verdict": CANNOT_TELL, "micro_plus_verdict": CANNOT_TELL}
         verdict, why = self.judged(rows, "micro")
@@ -134,6 +134,12 @@ class Case:
             "micro_plus_verdict": self.judged(rows, "micro_plus")[0],
         }
 
+    def lacking(self) -> str:
+        """Return why there is no evidence."""
+        if self.measure.min_runs > 1 and self.needs == "any":
+            return f"fewer than {self.measure.min_runs} runs have what it is about"
+        return f"this profile has no result on {LACKS[self.needs]}"
+
     def adjusted(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the parts with their `verdict`, adjusted by Holm over all parts of the claim.
 
@@ -144,7 +150,8 @@ class Case:
         rows = rows.assign(verdict=pd.Series(verdict, index=rows.index, dtype=object))
         tests = rows[~rows["kind"].isin(NO_TESTS)]
         if len(tests):
-            p = [verdicts.p_of_verdict(row.kind, _interval(row), row.verdict) for row in tests.itertuples()]
+            flat = self.measure.flat
+            p = [verdicts.p_of_verdict(row.kind, _interval(row), row.verdict, flat=flat) for row in tests.itertuples()]
             lost = tests.index[intervals.holm(p) >= verdicts.LEVEL]
             rows.loc[lost, "verdict"] = CANNOT_TELL
         return rows
@@ -162,7 +169,7 @@ class Case:
             backbone = str(row.backbone).partition("@")[0]  # a hub id may have its revision behind it
             theirs = backbone == PAPER_BACKBONE and row.dataset == PAPER_DATA.get(self.needs)
             return verdicts.judge_value(row.printed, interval, comparable=theirs and self.profile == PAPER_PROFILE)
-        return verdicts.judge_trend(interval, expected=row.kind)
+        return verdicts.judge_trend(interval, expected=row.kind, flat=self.measure.flat)
 
     def judged(self, rows: pd.DataFrame, method: str) -> tuple[str, str]:
         """Return the verdict on one method, and what decided it."""
@@ -185,8 +192,6 @@ class Case:
             reasons.append(f"{name}: {verdict}" + (f" ({text})" if text else ""))
             found.append(verdict)
         why, verdict = "; ".join(reasons), _overall(found or [CANNOT_TELL])
-        if alone := int(((own["n_seeds"] < 2) & (own["kind"] != "identity")).sum()):
-            why += f"; {alone} of {len(own)} parts over prompts alone, with one seed a fold"
         if (rows["kind"] == "value").any() and verdict == CANNOT_TELL:
             why += f"; the printed value is of {LACKS[self.needs]}, so ours is shown, not compared"
         return verdict, why
@@ -233,6 +238,8 @@ class Case:
             return f"{few:g} prompts or topics, {verdicts.FEWEST} are needed"
         if len(claimed) and claimed["n_runs"].min() < self.measure.min_runs:
             return f"{claimed['n_runs'].min()} runs, {self.measure.min_runs} are needed"
+        if ((claimed["n_seeds"] < 2) & ~claimed["kind"].isin(NO_TESTS)).any():
+            return "one run of each pair, so that its interval does not cover runs"
         return ""
 
     def unread(self, rows: pd.DataFrame, claimed: pd.DataFrame) -> str:

@@ -29,6 +29,7 @@ MEASURE_COLUMNS = (
     "above",
     "attributes",
     "margin",
+    "flat",
     "min_runs",
     "revised",
     "note",
@@ -53,6 +54,7 @@ class Measure:
         probe, above: row that must exceed each of the rows `above`, or the attribute (or cue) is not read at all.
         attributes: beginnings or middles of the names of attributes that must all be there.
         margin: as text, for a reader.
+        flat: of a trend, in the units of its contrast: within it either way there is neither rise nor fall; else nan.
         min_runs: runs that a part needs.
         revised: which rule was revised after a first evaluation, and why; empty = none.
         note: what the verdict does not say by itself.
@@ -68,6 +70,7 @@ class Measure:
     above: tuple[str, ...]
     attributes: tuple[str, ...]
     margin: str
+    flat: float
     min_runs: int
     revised: str
     note: str
@@ -185,6 +188,7 @@ def _measures(text: str) -> dict[str, Measure]:
             above=tuple(line["above"].split()),
             attributes=tuple(filter(None, line["attributes"].split("; "))),
             margin=line["margin"],
+            flat=_flat(line, at),
             min_runs=int(line["min_runs"] or 1),
             revised=line["revised"].removeprefix("revised: ").removeprefix("revised "),
             note=line["note"],
@@ -192,6 +196,17 @@ def _measures(text: str) -> dict[str, Measure]:
     if list(found) != rules.index.tolist():
         raise InputError(f"{MEASURES} must have each of {rules.index[0]} to {rules.index[-1]} once, in order")
     return found
+
+
+def _flat(line: Mapping[str, str], at: str) -> float:
+    """Return the margin of a flat trend; nan for other rules, which have none."""
+    try:
+        flat = float(line["flat"] or "nan")
+    except ValueError:
+        flat = -1.0
+    if (line["rule"] == "trend") != (flat > 0) or flat <= 0:
+        raise InputError(f"{at}: flat must be a number above 0 for a trend, and empty else, got {line['flat']!r}")
+    return flat
 
 
 def _standings(text: str) -> dict[tuple[str, str], Standing]:

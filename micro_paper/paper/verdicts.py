@@ -102,18 +102,19 @@ def judge_value(printed: float, interval: Interval, *, comparable: bool, widen: 
     return HOLDS if steady(low - widen) <= printed <= steady(high + widen) else DOES_NOT
 
 
-def p_of_verdict(kind: str, interval: Interval, verdict: str) -> float:
+def p_of_verdict(kind: str, interval: Interval, verdict: str, *, flat: float = FLAT) -> float:
     """Return the p-value of a part's verdict: 1 less the level of the widest interval that still gives it.
 
     Args:
         kind: "ordering", "equivalence", "up", "down" or "flat".
         interval: of the part.
         verdict: that `judge_ordering`, `judge_equivalence` or `judge_trend` gave it; 1 where it cannot tell.
+        flat: as for `judge_trend`.
     """
     if verdict == CANNOT_TELL:
         return 1.0
-    margin = {"equivalence": EQUAL, "flat": FLAT}.get(kind, 0.0)
+    margin = {"equivalence": EQUAL, "flat": flat}.get(kind, 0.0)
     above = steady(interval.low) > 0 or steady(interval.high) < 0
     if kind in ("up", "down") and not above:
-        margin = FLAT  # flat, where a rise or a fall was expected
+        margin = flat  # flat, where a rise or a fall was expected
     return max(interval.p_of(margin), interval.p_of(-margin))

@@ -305,7 +305,8 @@ def measures_block(root: Path | None = None) -> str:
     for m in protocol.read().measures.values():
         read = f"`{m.probe}` above {_names(m.above)}" if m.probe else ""
         read += f" on {', '.join(m.attributes)}" if m.attributes else ""
-        margin = m.margin + (f"; at least {m.min_runs} runs" if m.min_runs > 1 else "")
+        margin = m.margin + ("; flat within " + f"{m.flat:g}".lstrip("0") if m.rule == "trend" else "")
+        margin += f"; at least {m.min_runs} runs" if m.min_runs > 1 else ""
         contrast = m.contrast + (f"; {m.note}" if m.note else "")
         cells = (m.claim, m.rule, _names(m.rows), contrast, _names(m.references), _names(m.controls), read, margin)
         lines.append(f"| {' | '.join(cells)} |")
