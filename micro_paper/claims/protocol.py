@@ -1,7 +1,7 @@
 """What each claim is measured by, and which world may decide it: two committed tables, read and checked.
 
-`measures.csv` has a line a claim, `worlds.csv` a line a data set and group of claims. They were written before the
-results that are judged by them; what was revised after a first evaluation stands in the column `revised`.
+`measures.csv` has a line a claim, `worlds.csv` a line a data set and group of claims. What was
+revised after a first evaluation stands in the column `revised`.
 """
 
 from __future__ import annotations

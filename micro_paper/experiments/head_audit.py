@@ -54,7 +54,7 @@ def safety_audit(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[pd.DataFrame]]:
     """Audit heads on validation safety pairs, mask the harmful ones, train stage 2, and measure on test pairs.
 
-    Each run is audited twice: as trained, and with the sign of its best safety head turned, which the audit must find.
+    Each run is audited twice: as trained, and with the sign of its best safety head turned, which the audit should find.
 
     Args:
         trained: folds that stage 1 is trained on; their pairs on a test or audited prompt are left out.
@@ -80,7 +80,9 @@ def safety_audit(
             fitted = run.fit(name, settings)
             best = int(metrics.decided(fitted.heads.head_margins(audited)).mean(axis=0).argmax())
             planted = fitted.replaced(head_surgery.reverse_head(fitted.heads, best))
-            for kind, variant in ((TRAINED, fitted), (PLANTED, planted)):
+            # a copy, so that both sides keep their stage 1: the method as fitted may choose another one when it adapts
+            same = fitted.replaced(head_surgery.without_heads(fitted.heads, []))
+            for kind, variant in ((TRAINED, same), (PLANTED, planted)):
                 table = head_surgery.head_audit(variant.heads, audited)
                 heads.append(table.assign(dataset=target.name, method=name, heads=kind, run=number))
                 masked = np.flatnonzero(table["masked"])

@@ -1,4 +1,4 @@
-"""Verdicts on the paper's claims, from intervals, by rules that were fixed before any result.
+"""Verdicts on the paper's claims, from intervals, by rules that read nothing but them.
 
 No interval over fewer than `FEWEST` prompts decides anything: the variance of so few is hardly known.
 """
