@@ -54,7 +54,7 @@ def safety_audit(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[pd.DataFrame]]:
     """Audit heads on validation safety pairs, mask the harmful ones, train stage 2, and measure on test pairs.
 
-    Each run is audited twice: as trained, and with the sign of its best safety head turned, which the audit should find.
+    Each run is audited twice: as trained, and with the sign of its best safety head turned, which should be found.
 
     Args:
         trained: folds that stage 1 is trained on; their pairs on a test or audited prompt are left out.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLACES = 4  # decimals of a stored probability
+ORDER = ("dataset", "fold", "prompt_id", "pair_id", "method", "seed")  # of the lines of stored predictions
 TINY = ("chance",)  # columns whose numbers may be as small as they say
 PLAIN = (str, bool, int, float, np.bool_, np.integer, np.floating, PurePath, pd.Timestamp)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # some of them end a line
@@ -204,6 +205,8 @@ def pictures(figure: Figure) -> dict[str, bytes]:
 def parquet(frame: pd.DataFrame) -> bytes:
     """Return predictions as Parquet: `p` to four decimals on the same side of 1/2, `right` as it is, texts coded.
 
+    Lines are sorted by pair, then row: ids that repeat from line to line take no room.
+
     Raises:
         InputError: there is no column `p` or `right`, or not all of it lies in [0, 1].
     """
@@ -217,6 +220,8 @@ def parquet(frame: pd.DataFrame) -> bytes:
     if not ((exact >= 0) & (exact <= 1)).all():
         row = int(np.argmin((exact >= 0) & (exact <= 1)))
         raise InputError(f"{given[0]} must lie in [0, 1], row {row} does not")
+    frame = frame.sort_values([name for name in ORDER if name in frame], kind="stable", ignore_index=True)
+    exact = frame[given[0]].to_numpy(np.float64)
     short = exact.round(PLACES)
     step = 10.0**-PLACES  # rounding must not turn a decision into a tie, nor a doubt into certainty
     short = np.where((short == 0.5) & (exact != 0.5), 0.5 + step * np.sign(exact - 0.5), short)
@@ -238,6 +243,12 @@ def parquet(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     table = pyarrow.table(arrays)
     writer.write_table(
-        table, buffer, compression="zstd", compression_level=9, use_dictionary=True, dictionary_pagesize_limit=1 << 24
+        table,
+        buffer,
+        compression="zstd",
+        compression_level=9,
+        use_dictionary=True,
+        dictionary_pagesize_limit=1 << 24,
+        row_group_size=max(1, len(frame)),
     )
     return buffer.getvalue()
