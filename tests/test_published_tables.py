@@ -18,16 +18,18 @@ ROUNDING = 2e-6  # a table has 6 digits
 OF_AVERAGES = ("table_00_people_ranks",)  # a rank correlation of averages, not their average
 # Accuracies, likelihoods, calibration errors and differences of them: their mean over attributes is one too.
 AVERAGED = ("value", "mean", "before", "after", "difference", "accuracy")
-AVERAGED += ("regret", "share", "random_regret", "fixed_regret")
+AVERAGED += ("regret", "share", "random_regret", "fixed_regret", "over_static")
 PRINTED = ("table_02_accuracy_helpsteer", "table_03_accuracy_rpr", "table_04_transfer", "table_07_heads_rpr")
 PRINTED += ("table_08_heads_helpsteer", "table_11_deeper_rpr", "table_12_deeper_helpsteer")
 OF_A_LINE = (
     "std",
+    "free",
     "p_value",
     "p_holm",
     "n_pairs",
     "n_prompts",
     "n_runs",
+    "n_seeds",
     "n_choices",
     "saved",
 )  # and ends of intervals: no mean is meant
