@@ -174,7 +174,7 @@ class Artifacts:
 
         Raises:
             InputError: there is no column `p` or `right` in [0, 1], a column has no meaning, or the profile's
-                predictions would exceed 16 MB; with methods of one's own, which are not published, they may.
+                predictions would exceed 32 MB; with methods of one's own, which are not published, they may.
         """
         stem("table", 0, name)
         columns = meanings(name, frame.columns)

@@ -15,7 +15,7 @@ from typing import Any
 from micro_paper import files
 from micro_paper.errors import InputError, MissingError, suggest
 
-PREDICTIONS_LIMIT = 16_000_000  # bytes a profile; the repository keeps its predictions small
+PREDICTIONS_LIMIT = 32_000_000  # bytes a profile; the repository keeps its predictions small
 PLACE = ("device",)  # parameters that say where a notebook runs, not what it makes
 MEASUREMENTS = (
     "benchmarks",
