@@ -15,7 +15,7 @@ from micro_paper.report.shown import LONG, Shown
 from micro_paper.report.style import STYLES
 
 # the paper's own rows, as it prints them, and evidence that concerns no row
-PRINTED, NO_ROW = ("_audit_", "table_01_methods"), {"any", ""}
+PRINTED, NO_ROW = ("_audit_", "table_01_methods"), {"any", "", "itself", "chance"}
 TABLES = sorted((project_root() / "results").glob("[!.]*/table_*.csv"))
 LABELS = """
 micro: MiCRo | micro_stage1: MiCRo, stage 1 | micro_plus: MiCRo+ (ours)
