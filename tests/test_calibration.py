@@ -43,7 +43,7 @@ def test_scores_are_means_of_the_plain_metrics(fitted, table):
 
 
 def test_what_is_calibrated_already_stays_to_the_last_bit():
-    """micro_plus_full has its temperature from the same pairs: no difference, of whatever sign rounding would give it."""
+    """micro_plus_full has its temperature from the same pairs: no difference, of whatever sign of rounding."""
     folds = load_folds("synthetic-audience", 1, synthetic_prompts=200)
     table = calibration.calibration_table(
         runs.fit_runs(folds, ["micro_plus_full"], QUICK, seeds=[0], budget=10), n_bootstrap=200
