@@ -440,7 +440,7 @@ def test_no_attribute_stands_for_another():
     ("dataset", "says"),
     [
         ("bundled-reversals", "a control: criteria that disagree"),
-        ("summeval-reversals", "a control: criteria that disagree"),
+        ("summeval-reversals", "a control: both labels of every pair"),
         ("bundled-rpr-aligned", "shown, not judged: "),
         ("ukp-criteria", "shown, not judged: given the justification"),
         ("a world of its own", "worlds.csv does not name it"),
