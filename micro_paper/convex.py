@@ -14,7 +14,8 @@ from micro_paper.errors import InputError
 
 TOLERANCE = 1e-10  # of the gradient's norm, as a share of that at the start where this is above 1
 STEPS = 200
-CELLS = 4_000_000  # of the rows that are solved together: bounds memory at 32 MB a copy
+PROGRESS = 0.4  # a step that leaves more of the gradient's norm was of too old a Hessian
+CELLS = 500_000  # of the rows that are solved together: large problems are faster one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +44,12 @@ def fit_bradley_terry(
 ) -> Fits:
     """Minimise sum_i s_i -log sigmoid(o_i + w . d_i) + penalty |w - w0|^2 for every problem and penalty, all at once.
 
-    s_i are the pairs' weights as shares of their sum. Damped Newton steps, float64. The loss along a direction that
-    changes no margin by more than c satisfies |g'''| <= c g'', so the step log(1 + c) / c always descends; the whole
-    step is taken where it descends too, so the end is quadratic. Where a problem has fewer pairs than features,
-    w - w0 is sought in the span of the pairs, which holds the minimiser. One problem equals scikit-learn's
-    LogisticRegression without intercept on the differences and their negatives, C = 1 / (4 n penalty).
+    s_i are the pairs' weights as shares of their sum. Damped Newton steps, float64, with the Hessian of an earlier step
+    as long as that makes progress. The loss along a direction that changes no margin by more than c satisfies
+    |g'''| <= c g'', so the Newton step by log(1 + c) / c always descends; the whole step is taken where it descends
+    too. Where a problem has fewer pairs than features, w - w0 is sought in the span of the pairs, which holds the
+    minimiser. One problem equals scikit-learn's LogisticRegression without intercept on the differences and their
+    negatives, C = 1 / (4 n penalty).
 
     Args:
         differences: phi(x, a_w) - phi(x, a_l): (R, n, d), or R tensors (n_r, d), each n_r >= 1.
@@ -87,9 +89,10 @@ def fit_bradley_terry(
     objective, norm = torch.empty_like(penalty), torch.empty_like(penalty)
     for part in torch.arange(count, device=x.device).split(max(1, CELLS // rows[0].numel())):
         problem = slice(int(part[0]), int(part[-1]) + 1)
-        v = move[problem, 0]
+        v, curvature = move[problem, 0], None
         for column in order[problem].unbind(dim=1):
-            v, f, g = _newton(v, rows[problem], share[problem], offset[problem], penalty[part, column], tolerance, part)
+            of = rows[problem], share[problem], offset[problem], penalty[part, column]
+            v, curvature, f, g = _newton(v, curvature, *of, tolerance, part)
             move[part, column], objective[part, column], norm[part, column] = v, f, g
     if basis is not None:
         move = move @ basis.mT
@@ -130,17 +133,34 @@ def fit_ridge(features: Tensor, ratings: Tensor, penalties: Sequence[float]) -> 
 
 
 def _newton(
-    v: Tensor, x: Tensor, share: Tensor, offset: Tensor, penalty: Tensor, tolerance: float, number: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return v (B, k), objective (B,) and gradient norm (B,) for margins offset + x v; `number` names the problems."""
-    v, objective, norm, enough = v.clone(), x.new_zeros(len(x)), x.new_zeros(len(x)), None
-    going = torch.arange(len(x), device=x.device)
+    v: Tensor,
+    curvature: Tensor | None,
+    x: Tensor,
+    share: Tensor,
+    offset: Tensor,
+    penalty: Tensor,
+    tolerance: float,
+    number: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return v (B, k), curvature (B, k, k), objective and gradient norm (B,) for margins offset + x v.
+
+    `curvature`, the loss's Hessian without the penalty, is computed anew where a step with that of an earlier one has
+    not left less than PROGRESS of the gradient; `number` names the problems.
+    """
+    v, objective, norm = v.clone(), x.new_zeros(len(x)), x.new_full((len(x),), torch.inf)
+    going, enough = torch.arange(len(x), device=x.device), None
+    if curvature is None:
+        norm.zero_()  # there is no earlier step
+        curvature = factor = x.new_zeros(len(x), x.shape[2], x.shape[2])
+    else:
+        factor = _factor(curvature, penalty)
+    curvature, factor = curvature.clone(), factor.clone()
 
     def value(at: Tensor, margin: Tensor) -> Tensor:
         return -(share * log_preference(margin)).sum(dim=1) + penalty * at.square().sum(dim=1)
 
     for _ in range(STEPS):
-        at = v[going]
+        at, before = v[going], norm[going]
         margin = offset + _times(x, at)
         lose = (-margin).sigmoid()
         gradient = 2 * penalty[:, None] * at - _times(x.mT, share * lose)
@@ -148,16 +168,15 @@ def _newton(
         if enough is None:
             enough = tolerance * norm.clamp_min(1)
         if not (left := norm[going] > enough[going]).any():
-            return v, objective, norm
+            return v, curvature, objective, norm
         if not left.all():
             going, x, share, offset, penalty = (t[left] for t in (going, x, share, offset, penalty))
-            at, margin, lose, gradient = (t[left] for t in (at, margin, lose, gradient))
-        root = x * (share * lose * (1 - lose)).sqrt()[..., None]
-        hessian = root.mT @ root
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        # Beyond rounding in collinear directions; it changes steps, not the minimiser.
-        diagonal += 2 * penalty[:, None] + 1e-14 * diagonal.mean(dim=1, keepdim=True)
-        step = -torch.cholesky_solve(gradient[..., None], torch.linalg.cholesky(hessian))[..., 0]
+            at, before, margin, lose, gradient = (t[left] for t in (at, before, margin, lose, gradient))
+        if (stale := norm[going] > PROGRESS * before).any():
+            root = x[stale] * (share * lose * (1 - lose))[stale].sqrt()[..., None]
+            curvature[going[stale]] = root.mT @ root
+            factor[going[stale]] = _factor(curvature[going[stale]], penalty[stale])
+        step = -torch.cholesky_solve(gradient[..., None], factor[going])[..., 0]
         moved = _times(x, step)
         most = (moved.abs() * (share > 0)).amax(dim=1)
         slope = (gradient * step).sum(dim=1)
@@ -169,6 +188,15 @@ def _newton(
         f"problem {int(number[worst])}: the gradient's norm is still {norm[worst].item():.1e} after {STEPS} Newton "
         "steps: scale the features, or raise the penalty"
     )
+
+
+def _factor(curvature: Tensor, penalty: Tensor) -> Tensor:
+    """Return the Cholesky factors of the Hessians, (B, k, k)."""
+    hessian = curvature.clone()
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    # Beyond rounding in collinear directions; it changes steps, not the minimiser.
+    diagonal += 2 * penalty[:, None] + 1e-14 * diagonal.mean(dim=1, keepdim=True)
+    return torch.linalg.cholesky(hessian)
 
 
 def _constant(offsets: Sequence[Tensor], differences: Tensor | Sequence[Tensor]) -> Tensor:

@@ -29,6 +29,7 @@ from micro_paper.methods.two_stage import MixtureMethod
 from micro_paper.pairs import Pairs
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+LARGE = PENALTIES[2:]  # fitted first; the others, most of the work, where the smallest of these is the best of them
 UNCHOSEN = 1e-2  # where no validation pairs choose
 CLASSIFIER_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 UNCHOSEN_CLASSIFIER = 1e-3
@@ -39,21 +40,24 @@ Found = tuple[Tensor, float, float]  # heads (K, d), their penalty, the largest 
 def _chosen(differences: Sequence[Tensor], held_out: Sequence[Tensor], towards: Tensor | None = None) -> Found:
     """Fit a head to each of K sets of pairs under the penalty with the smallest NLL of held-out pairs, mean over sets.
 
-    One penalty for all: one each would cost more by chance than it gains.
+    One penalty for all: one each would cost more by chance than it gains. Those below LARGE are tried only where the
+    NLL still falls towards them.
 
     Args:
         differences, held_out: K tensors (n_k, d) and (m_k, d).
         towards: what heads are shrunk to, (d,); then it is a choice itself, of penalty inf. None = 0.
     """
-    fits = fit_bradley_terry(differences, PENALTIES, towards=towards)
-    weight, penalties = fits.weight, PENALTIES
-    if towards is not None:
-        weight = torch.cat([weight, towards.to(weight).expand(len(weight), 1, -1)], dim=1)
-        penalties = (*penalties, math.inf)
-    pairs = [(d.double(), w) for d, w in zip(held_out, weight, strict=True) if len(d)]
-    losses = [-log_preference(d @ w.T).mean(dim=0) for d, w in pairs]
-    kept = int(torch.stack(losses).mean(dim=0).argmin()) if losses else PENALTIES.index(UNCHOSEN)
-    return weight[:, kept], penalties[kept], fits.gradient_norm.max().item()
+    for penalties in (LARGE, PENALTIES):
+        fits = fit_bradley_terry(differences, penalties, towards=towards)
+        weight = fits.weight
+        if towards is not None:
+            weight = torch.cat([weight, towards.to(weight).expand(len(weight), 1, -1)], dim=1)
+        pairs = [(d.double(), w) for d, w in zip(held_out, weight, strict=True) if len(d)]
+        losses = [-log_preference(d @ w.T).mean(dim=0) for d, w in pairs]
+        kept = int(torch.stack(losses).mean(dim=0).argmin()) if losses else penalties.index(UNCHOSEN)
+        if kept or not losses:
+            break
+    return weight[:, kept], (*penalties, math.inf)[kept], fits.gradient_norm.max().item()
 
 
 class Exact(MixtureMethod):
