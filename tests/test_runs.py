@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from told import with_criteria
 
 from micro_paper.errors import InputError
@@ -86,6 +87,15 @@ def test_runs_pair_folds_and_seeds(tiny):
         crossed_runs([], [0])
     with pytest.raises(InputError, match="no heads"):
         Run(tiny, 0).fit("length", QUICK).heads  # noqa: B018
+
+
+def test_a_seed_draws_other_heads_and_contexts_in_every_fold(tiny):
+    first, again, other = Run(tiny, 7), Run(tiny, 7), Run(replace(tiny, fold=1), 7)
+    weights = [run.fit("random_heads", QUICK).heads.head_weights() for run in (first, again, other)]
+    chosen = [run.contexts(5).pair_id for run in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and np.array_equal(chosen[0], chosen[1])
+    assert not torch.equal(weights[0], weights[2]) and set(chosen[0]) != set(chosen[2])
+    assert first.drawn == 7 and len({Run(replace(tiny, fold=f), s).drawn for f in range(5) for s in range(100)}) == 500
 
 
 def conforms(name, world):

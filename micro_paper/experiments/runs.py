@@ -23,6 +23,7 @@ from micro_paper.pairs import Pairs
 from micro_paper.stacked import Once, Training, finish, gather
 
 log = logging.getLogger(__name__)
+APART = 1000  # seeds between the draws of two folds
 NO_OWN: Mapping[str, Factory] = MappingProxyType({})  # rows of one's own, `methods.own.OwnMethods.rows`, where none are
 
 
@@ -33,12 +34,17 @@ class Run:
 
     Args:
         world: the fold.
-        seed: of initial weights, minibatches and the context-labelled sample.
+        seed: of initial weights, minibatches and the context-labelled sample, which are drawn anew in every fold: the
+            intervals take runs of one seed for independent.
         number: of the run.
+
+    Attributes:
+        drawn: the seed of these draws; in fold 0 `seed` itself.
     """
 
     def __init__(self, world: World, seed: int, number: int = 0) -> None:
         self.world, self.seed, self.number = world, seed, number
+        self.drawn = seed + APART * world.fold
         self._stage1 = Once()
         self._contexts: dict[int | str, Pairs] = {}
 
@@ -54,7 +60,7 @@ class Run:
 
     def fitting(self, row: str | Factory, settings: Settings | Mapping[str, Any], name: str = "") -> Training[Fitted]:
         """Do what `fit` does, side by side with others."""
-        method = (find(row) if isinstance(row, str) else row)(settings, self.seed)
+        method = (find(row) if isinstance(row, str) else row)(settings, self.drawn)
         key = method.stage1_key() if isinstance(method, HeadsMethod) else None
 
         def made() -> Training[Method]:
@@ -70,7 +76,7 @@ class Run:
     def contexts(self, budget: int | str) -> Pairs:
         """Return the context-labelled pairs of stage 2, the same for every method of the run; see `World.contexts`."""
         if budget not in self._contexts:
-            self._contexts[budget] = self.world.contexts(budget, self.seed)
+            self._contexts[budget] = self.world.contexts(budget, self.drawn)
         return self._contexts[budget]
 
 

@@ -305,7 +305,7 @@ class _Part:
 
     def _variants(self, fitted: Fitted) -> Training[None]:
         """Record tau, switches and refresh rules, all from one stage 1 and one context-labelled sample."""
-        budget, own, test = self.grid.budget, self.run.seed, self.world.test
+        budget, own, test = self.grid.budget, self.run.drawn, self.world.test
         method: TwoStage = fitted.method
         wanted: dict[tuple, Training[Fitted]] = {}
 
