@@ -46,7 +46,6 @@ SIZES = {  # everything else is as profiles/paper.yaml has it, the data sets and
     "person_labels": "0 5 20",
     "people_folds": 2,
     "topic_folds": 3,
-    "person_least": 10,
     "noise_draws": 2,
     "power_draws": 2,
     "prompted_pairs": 12,

@@ -358,6 +358,10 @@ class TestTables:
         assert set(table.index.get_level_values("labels")[table.index.get_level_values("people_with") == 20]) == {0, 20}
         assert table.loc[50, "n_people"].eq(3).all() and table["n_runs"].eq(2).all()
 
+    def test_a_population_named_twice_counts_once(self, scores):
+        once, twice = (persons.curve_table(scores, np.random.default_rng(0), most=most) for most in ([20], [20, 20]))
+        pd.testing.assert_frame_equal(once, twice)
+
     def test_intervals_over_people_are_as_wide_as_those_of_their_mean(self, scores):
         part = scores[(scores["method"] == "person_ridge") & (scores["labels"] == 20)].sort_values("user_id")
         table = persons.curve_table(scores, np.random.default_rng(7), n_bootstrap=4000)

@@ -131,7 +131,7 @@ def curve_table(
     Args:
         scores: of `person_scores`.
         rng: of the resamples; rows are compared on the same.
-        most: largest budgets; one that nobody has is left out.
+        most: largest budgets; one that nobody has is left out, one that is named twice counts once.
 
     Returns:
         people_with, method, labels, metric, value, low, high, n_people, n_runs.
@@ -242,6 +242,6 @@ def _populations(
     if missing := set(SCORES) - set(scores):
         raise InputError(f"scores lack the column {min(missing)!r}: give what person_scores returns")
     known = set(scores["labels"])
-    if not (found := [labels for labels in most if labels in known]):
+    if not (found := [labels for labels in dict.fromkeys(most) if labels in known]):
         raise InputError(f"scores hold none of the largest budgets {list(most)}: run one of them")
     return [_Population(scores, labels, rng, n_bootstrap) for labels in found]
