@@ -264,7 +264,12 @@ def comparison_forest(frame: pd.DataFrame, reference: str = "MiCRo", margin: flo
             ax.hlines(y, row["low"], row["high"], color=style.colour, linewidth=1.3)
             ax.plot(row["difference"], y, style.marker, color=style.colour)
         ax.grid(axis="x")
-        ax.set(title=title, xlabel=f"accuracy, {reference} minus the other")
+        ax.set_title(title)
+    label = f"accuracy, {reference} minus the other"
+    if len(panels) > 1:  # as wide as two panels or more
+        figure.supxlabel(label, size=matplotlib.rcParams["axes.labelsize"])
+    else:
+        axes[0].set_xlabel(label)
     name_rows(axes[0], [method_style(m, methods).label for m in methods])
     for ax in axes:
         ax.tick_params(axis="y", length=0)
