@@ -21,7 +21,7 @@ FEATURES = "features"
 DEPENDS = {number: [FEATURES] for number in ("03", "04", "05", "06", "07", "08", "09", "12", "13", "14")}
 EVIDENCE = ("01", "04", "05", "06", "07", "08", "09", "13")  # what notebook 11 judges
 # Started first: what the data are, in seconds, and the longest, so that no core waits for the last one.
-FIRST = ("02", "05", "06", "13", "14", "03", "04", "07", "09", "08", "01")
+FIRST = ("02", "05", "14", "13", "06", "09", "03", "04", "07", "08", "01")
 EXTRACTED = FEATURE_PARAMETERS + DEEPER_PARAMETERS + WORLD_PARAMETERS + ("device",)
 
 ROOT = Path(workflow.basedir)
