@@ -14,6 +14,7 @@ from micro_paper import metrics
 from micro_paper.claims import sweeps as claims_sweeps
 from micro_paper.errors import InputError
 from micro_paper.experiments import budget_curves, evaluation, sweeps
+from micro_paper.experiments.runs import Run
 from micro_paper.experiments.sweeps import redundant_heads
 from micro_paper.experiments.worlds import load_folds
 from micro_paper.intervals import Interval
@@ -129,7 +130,8 @@ def test_figure_4_has_the_sweep_at_its_own_heads_and_two_rows_more(worlds, found
 
 def test_alpha_lines_come_from_the_fitted_router(worlds, found):
     for alpha in GRID.alphas:
-        method = make("micro", replace(QUICK, alpha=alpha), SEEDS[1]).fit(worlds[1].train, worlds[1].validation)
+        seed = Run(worlds[1], SEEDS[1]).drawn
+        method = make("micro", replace(QUICK, alpha=alpha), seed).fit(worlds[1].train, worlds[1].validation)
         line = rows(found, "alpha", alpha=alpha, run=3).iloc[0]
         prompts = pd.DataFrame(method.mixture_weights(worlds[1].test)).groupby(worlds[1].test.prompt_id).first()
         assert line.largest_share == pytest.approx(prompts.mean().max())
